@@ -1,0 +1,1 @@
+"""The local machine: its engine, its models, its occupancy, its power."""

@@ -1,0 +1,1 @@
+"""Data with provenance: model prices, machines, electricity tariffs."""

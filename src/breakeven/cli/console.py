@@ -1,0 +1,55 @@
+"""How commands speak: one console, one way to fail, one way to print JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+
+from breakeven import config
+from breakeven.errors import BreakevenError, InputError
+
+out = Console()
+"""Standard output; colour only on a terminal."""
+err = Console(stderr=True)
+"""Standard error: progress, notices, errors."""
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    raise NotImplementedError(f"no JSON form for {type(value).__name__}")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON; money becomes exact decimal strings, unknown becomes null."""
+    encoder = msgspec.json.Encoder(enc_hook=_encode, decimal_format="string")
+    sys.stdout.write(msgspec.json.format(encoder.encode(value), indent=2).decode() + "\n")
+
+
+@contextmanager
+def reporting_errors() -> Iterator[None]:
+    """Turn errors raised on purpose into one clear line and an exit code that means something."""
+    try:
+        yield
+    except BreakevenError as error:
+        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_BAD_INPUT if isinstance(error, InputError) else EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def load_settings(config_file: Path | None) -> config.Settings:
+    """The settings that every command starts from."""
+    return config.load(config.find_file(config_file))

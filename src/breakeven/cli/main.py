@@ -1,0 +1,43 @@
+"""The ``breakeven`` command. Each subcommand lives in a file of its own and is imported when it is run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+
+from breakeven import __version__
+
+COMMANDS = {
+    "serve": "breakeven.cli.serve",
+}
+"""Subcommand → module with a ``register(app)`` function."""
+
+
+def build() -> typer.Typer:
+    """The command tree."""
+    app = typer.Typer(
+        name="breakeven",
+        help="Local-first inference desk: gateway, ledger and the honest breakeven.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback(invoke_without_command=True)
+    def root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+        if version:
+            typer.echo(f"breakeven {__version__}")
+            raise typer.Exit
+
+    for module in COMMANDS.values():
+        importlib.import_module(module).register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Entry point of the console script."""
+    return build()(args=sys.argv[1:] if arguments is None else arguments)

@@ -1,0 +1,189 @@
+"""The settings and what they mean. The docstring under each field is its entry in the configuration reference."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _secret_reference(value: str) -> str:
+    scheme, _, name = value.partition(":")
+    if scheme != "env" or not name:
+        raise ValueError("expected env:VARIABLE; secrets are read from the environment, never from this file")
+    return value
+
+
+SecretReference = Annotated[str, AfterValidator(_secret_reference)]
+"""Where a secret is kept, ``env:VARIABLE``; never the secret itself."""
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class GatewaySettings(Section):
+    """Where the gateway listens and what it accepts."""
+
+    host: str = "127.0.0.1"
+    """Address to bind. Anything but loopback demands at least one entry in `[keys]`."""
+    port: int = Field(default=4141, ge=0, le=65535)
+    """TCP port; 0 lets the system choose one."""
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    """Longest request body in bytes; longer ones get 413."""
+    shutdown_seconds: float = Field(default=10.0, ge=0)
+    """How long calls in flight may go on after SIGTERM."""
+
+
+class KeySettings(Section):
+    """A key that callers present as `Authorization: Bearer …`; the table's name is its label in the ledger."""
+
+    secret: SecretReference
+    """Where the key is kept, for instance `env:BREAKEVEN_KEY`."""
+
+
+class EngineSettings(Section):
+    """The embedded llama.cpp engine, run as a supervised child process."""
+
+    model: str = "demo"
+    """A GGUF: the name of a pulled model, a path, or `demo` (SmolLM2-135M: plumbing, not quality)."""
+    context: int = Field(default=8192, ge=256)
+    """Tokens of context of each slot, prompt and output together."""
+    slots: int = Field(default=2, ge=1, le=64)
+    """Calls served at once."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; by default one fewer than the machine has cores."""
+    gpu_layers: int = Field(default=-1, ge=-1)
+    """Layers put on the GPU; -1 for all that fit."""
+    cache_ram_mib: int = Field(default=8192, ge=0)
+    """Host memory for prompts evicted from slots, in MiB; 0 switches the cache off."""
+    embeddings: bool = False
+    """Run as an embedding model: serves `/v1/embeddings` instead of chat."""
+    start_seconds: float = Field(default=120.0, gt=0)
+    """How long the model may take to load before the start counts as failed."""
+
+
+class ProviderSettings(Section):
+    """A server that answers calls, local or remote. Servers on loopback count as local unless said otherwise."""
+
+    base_url: str = Field(pattern=r"^https?://[^\s]+$")
+    """Root of its OpenAI-compatible interface, `/v1` included where the server has it."""
+    key: SecretReference | None = None
+    """Where its API key is kept."""
+    locality: Literal["local", "remote"] | None = None
+    """Whether calls stay on machines you own. By default: `local` for loopback addresses, else `remote`."""
+    catalog: str | None = None
+    """Its name in the price book, for instance `openai`, `groq`; unset means its calls cost an unknown amount."""
+    connect_seconds: float = Field(default=5.0, gt=0)
+    """Time to connect."""
+    first_byte_seconds: float = Field(default=300.0, gt=0)
+    """Time from sending a request to the first byte of the answer, model loading included."""
+    stall_seconds: float = Field(default=120.0, gt=0)
+    """Longest silence within an answer."""
+
+
+class ModelSettings(Section):
+    """A name that callers may ask for; the table's name is that name."""
+
+    provider: str
+    """Which `[providers]` entry serves it, or `engine` for the embedded one."""
+    model: str
+    """The name by which that provider knows it."""
+    context: int | None = Field(default=None, ge=1)
+    """Context window in tokens, where the provider does not tell."""
+
+
+class LedgerSettings(Section):
+    """Where the books are kept and what happens when they cannot be."""
+
+    url: str | None = None
+    """SQLAlchemy URL (`sqlite:///…` or `postgresql+psycopg://…`); by default SQLite in the home folder."""
+    durability: Literal["before_last_byte", "batched"] = "before_last_byte"
+    """`before_last_byte`: a call is journaled before its last byte leaves, so it survives a kill of the process.
+    `batched`: it is journaled a moment later; a kill may lose the newest calls."""
+    sync: bool = False
+    """Also wait for the disk (fsync) at each record, so that a call survives a power cut; costs milliseconds."""
+    on_journal_failure: Literal["refuse", "spool"] = "refuse"
+    """When the journal cannot be written (disk full): `refuse` calls with 503, or `spool` records in memory up to
+    `spool_max_records` and refuse after that."""
+    spool_max_records: int = Field(default=10_000, ge=1)
+    """Most records held in memory while the journal cannot be written."""
+    journal_max_bytes: int = Field(default=1024**3, ge=1024**2)
+    """Most bytes of journal kept while the database cannot be written; beyond that calls are refused."""
+
+
+class BoxSettings(Section):
+    """The machine that serves local calls: what it cost and what it draws. Unset values come from the catalogue."""
+
+    machine: str | None = None
+    """A machine of the catalogue (`breakeven machines`); unset: what is not given below is unknown."""
+    purchase_usd: Decimal | None = Field(default=None, ge=0)
+    """Price paid; 0 when it is owned anyway and only marginal cost counts."""
+    resale_usd: Decimal = Field(default=Decimal(0), ge=0)
+    """Value at the end of the term."""
+    term_months: int = Field(default=36, ge=1, le=240)
+    """Months over which it is written off."""
+    capital_rate_yearly: Decimal = Field(default=Decimal(0), ge=0, le=1)
+    """Cost of capital a year, 0.05 for 5 %."""
+    idle_watts: Decimal | None = Field(default=None, ge=0)
+    """Draw when idle."""
+    load_watts: Decimal | None = Field(default=None, ge=0)
+    """Draw while serving."""
+    usd_per_kwh: Decimal | None = Field(default=None, ge=0)
+    """Electricity tariff."""
+    pue: Decimal = Field(default=Decimal(1), ge=1, le=3)
+    """Power usage effectiveness."""
+    care_hours_monthly: Decimal = Field(default=Decimal(0), ge=0)
+    """Hours a month spent on updates, restarts, heat."""
+    wage_usd_hourly: Decimal = Field(default=Decimal(0), ge=0)
+    """What such an hour costs."""
+    power_meter: Literal["auto", "modelled", "rapl", "nvml", "apple"] = "auto"
+    """How watt-hours are found: a meter of the machine where there is one, else idle + (load − idle) × busy time."""
+
+
+class ReferenceSettings(Section):
+    """The cloud model that a local call is compared with."""
+
+    provider: str = "anthropic"
+    """Its provider in the price book."""
+    model: str = "claude-sonnet-5-5"
+    """Its name in the price book."""
+
+
+class PriceOverride(Section):
+    """Rates that replace the price book's, in USD per million tokens; the table's name is `provider/model`."""
+
+    input: Decimal = Field(ge=0)
+    """Uncached input."""
+    output: Decimal = Field(ge=0)
+    """Output, reasoning included."""
+    cache_read: Decimal | None = Field(default=None, ge=0)
+    """Input read from a cache; unset: billed as input."""
+    cache_write_5m: Decimal | None = Field(default=None, ge=0)
+    """Input written to a five-minute cache; unset: billed as input."""
+    cache_write_1h: Decimal | None = Field(default=None, ge=0)
+    """Input written to a one-hour cache; unset: as for five minutes."""
+    source: str = Field(min_length=1)
+    """Where these figures come from: a contract, an invoice, a page."""
+    effective: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    """Date from which they hold, YYYY-MM-DD."""
+
+
+class Settings(Section):
+    """The whole file."""
+
+    home: Path | None = None
+    """Folder for the ledger, the journal and models; by default the platform's data folder, or `BREAKEVEN_HOME`."""
+    gateway: GatewaySettings = GatewaySettings()
+    keys: dict[str, KeySettings] = {}
+    engine: EngineSettings = EngineSettings()
+    providers: dict[str, ProviderSettings] = {}
+    models: dict[str, ModelSettings] = {}
+    ledger: LedgerSettings = LedgerSettings()
+    box: BoxSettings = BoxSettings()
+    reference: ReferenceSettings = ReferenceSettings()
+    prices: dict[str, PriceOverride] = {}

@@ -1,0 +1,119 @@
+"""What a call costs at a provider's rates: by token class, in the tier its prompt length selects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from breakeven.economics.tokens import TokenCounts
+from breakeven.units import TOKENS_PER_MILLION, ZERO_USD
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """US dollars per million tokens of one class.
+
+    Attributes:
+        base: the rate below every threshold.
+        tiers: ``(threshold, rate)`` in rising order; a call whose whole prompt exceeds ``threshold`` tokens
+            pays ``rate`` for *all* tokens of the class (a cliff, as Anthropic, Google and OpenAI bill).
+    """
+
+    base: Decimal
+    tiers: tuple[tuple[int, Decimal], ...] = ()
+
+    def at(self, prompt_tokens: int) -> Decimal:
+        """The rate for a call with this many prompt tokens, cached ones included."""
+        applicable = self.base
+        for threshold, rate in self.tiers:
+            if prompt_tokens > threshold:
+                applicable = rate
+        return applicable
+
+    def scaled(self, factor: Decimal) -> Rate:
+        """The same rate at a discount or surcharge."""
+        return Rate(self.base * factor, tuple((start, rate * factor) for start, rate in self.tiers))
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """A model's price list. ``None`` means the provider publishes no separate rate for that class.
+
+    A missing cache rate falls back to the input rate, as providers without a cache discount bill; reasoning is
+    billed as output. A missing input or output rate makes a call that used such tokens unpriceable.
+    """
+
+    input: Rate | None = None
+    output: Rate | None = None
+    cache_read: Rate | None = None
+    cache_write_5m: Rate | None = None
+    cache_write_1h: Rate | None = None
+    per_call: Decimal = ZERO_USD
+
+    def scaled(self, factor: Decimal) -> Rates:
+        """All token rates multiplied by ``factor`` (½ for most batch tiers)."""
+
+        def scaled(rate: Rate | None) -> Rate | None:
+            return rate and rate.scaled(factor)
+
+        return Rates(
+            input=scaled(self.input),
+            output=scaled(self.output),
+            cache_read=scaled(self.cache_read),
+            cache_write_5m=scaled(self.cache_write_5m),
+            cache_write_1h=scaled(self.cache_write_1h),
+            per_call=self.per_call,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCost:
+    """The dollars of one call by class, unrounded."""
+
+    uncached_input: Decimal = ZERO_USD
+    cache_read: Decimal = ZERO_USD
+    cache_write: Decimal = ZERO_USD
+    output: Decimal = ZERO_USD
+    per_call: Decimal = ZERO_USD
+
+    @property
+    def total(self) -> Decimal:
+        """Sum of the parts."""
+        return self.uncached_input + self.cache_read + self.cache_write + self.output + self.per_call
+
+    def __add__(self, other: TokenCost) -> TokenCost:
+        return TokenCost(
+            self.uncached_input + other.uncached_input,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.output + other.output,
+            self.per_call + other.per_call,
+        )
+
+
+def price_call(counts: TokenCounts, rates: Rates) -> TokenCost | None:
+    """Price one call: Σ class tokens × class rate in the call's tier / 10⁶, plus the fee per call.
+
+    Returns ``None`` (unknown, not zero) when the call used tokens of a class that ``rates`` cannot price.
+
+    >>> from decimal import Decimal as D
+    >>> sonnet = Rates(input=Rate(D("2")), output=Rate(D("10")), cache_read=Rate(D("0.1")))
+    >>> price_call(TokenCounts(uncached_input=20_000, cache_read=80_000, output=5_000), sonnet).total
+    Decimal('0.098')
+    """
+    prompt = counts.input
+
+    def part(tokens: int, *candidates: Rate | None) -> Decimal | None:
+        if not tokens:
+            return ZERO_USD
+        rate = next((candidate for candidate in candidates if candidate is not None), None)
+        return None if rate is None else tokens * rate.at(prompt) / TOKENS_PER_MILLION
+
+    uncached = part(counts.uncached_input, rates.input)
+    read = part(counts.cache_read, rates.cache_read, rates.input)
+    write_5m = part(counts.cache_write_5m, rates.cache_write_5m, rates.input)
+    write_1h = part(counts.cache_write_1h, rates.cache_write_1h, rates.cache_write_5m, rates.input)
+    output = part(counts.output, rates.output)
+    if uncached is None or read is None or write_5m is None or write_1h is None or output is None:
+        return None
+    return TokenCost(uncached, read, write_5m + write_1h, output, rates.per_call)

@@ -1,0 +1,176 @@
+"""The error tree. Every error says what is wrong and what to do about it.
+
+BreakevenError
+├── InputError              what the user typed or wrote is wrong        (exit code 2)
+│   ├── ConfigError         a key of the configuration file
+│   ├── ScenarioError       a key of a scenario, or a flag of ``plan``
+│   ├── UnknownModel        a model nobody configured or priced
+│   └── UnknownMachine      a machine the catalogue does not have
+├── RequestError            a caller's HTTP request is wrong             (4xx)
+│   ├── MalformedBody
+│   ├── BodyTooLarge
+│   ├── Unauthorized
+│   ├── ModelNotFound
+│   ├── ContextExceeded
+│   └── Unsupported
+├── UpstreamError           whoever was to answer did not                (5xx)
+│   ├── EngineUnavailable   the local engine is loading, restarting or gone; retryable
+│   └── StreamCut           the answer broke off after it had begun
+├── LedgerError             the books cannot be written or read
+│   └── LedgerUnavailable   nowhere to write: new calls are refused
+└── ModelFileError          a model could not be fetched or verified
+"""
+
+from __future__ import annotations
+
+
+class BreakevenError(Exception):
+    """Base of all errors raised on purpose.
+
+    Attributes:
+        message: one line, no trailing full stop needed, naming the key and the value at fault.
+        remedy: what the reader can do, or an empty string when there is nothing to do.
+        code: a stable machine-readable word.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.remedy}" if self.remedy else self.message
+
+
+class InputError(BreakevenError):
+    """What the user typed or wrote is wrong; commands exit with code 2."""
+
+    code = "bad_input"
+
+
+class KeyedInputError(InputError):
+    """A value at a named key is wrong.
+
+    Attributes:
+        key: dotted path of the value, as the user wrote it.
+        value: what was found there.
+        allowed: what would have been accepted, in words.
+    """
+
+    def __init__(self, key: str, value: object, allowed: str, *, remedy: str = "") -> None:
+        super().__init__(f"{key} = {value!r}: expected {allowed}", remedy=remedy)
+        self.key = key
+        self.value = value
+        self.allowed = allowed
+
+
+class ConfigError(KeyedInputError):
+    """A key of the configuration file is missing or wrong."""
+
+    code = "bad_configuration"
+
+
+class ScenarioError(KeyedInputError):
+    """A key of a scenario file, or a flag of ``breakeven plan``, is wrong."""
+
+    code = "bad_scenario"
+
+
+class UnknownModel(InputError):
+    """No such model in the configuration or the price book."""
+
+    code = "unknown_model"
+
+
+class UnknownMachine(InputError):
+    """No such machine in the catalogue."""
+
+    code = "unknown_machine"
+
+
+class RequestError(BreakevenError):
+    """A caller's request is wrong; ``status`` is the HTTP status it deserves."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class MalformedBody(RequestError):
+    """The body is not the JSON the endpoint takes."""
+
+    code = "malformed_body"
+
+
+class BodyTooLarge(RequestError):
+    """The body is longer than ``gateway.max_body_bytes``."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class Unauthorized(RequestError):
+    """A key is required and the one given is missing or unknown."""
+
+    code = "invalid_api_key"
+    status = 401
+
+
+class ModelNotFound(RequestError):
+    """The request names a model that this gateway does not serve."""
+
+    code = "model_not_found"
+    status = 404
+
+
+class ContextExceeded(RequestError):
+    """Prompt and requested output do not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class Unsupported(RequestError):
+    """The model or the server behind it cannot do what the request asks."""
+
+    code = "unsupported"
+
+
+class UpstreamError(BreakevenError):
+    """Whoever was to answer did not; ``status`` is what the caller sees, ``retryable`` whether to try again."""
+
+    code = "upstream_error"
+    status = 502
+    retryable = True
+
+
+class EngineUnavailable(UpstreamError):
+    """The local engine is loading, restarting or gone."""
+
+    code = "engine_unavailable"
+    status = 503
+
+
+class StreamCut(UpstreamError):
+    """The answer broke off after it had begun."""
+
+    code = "stream_cut"
+
+
+class LedgerError(BreakevenError):
+    """The books cannot be written or read."""
+
+    code = "ledger_error"
+
+
+class LedgerUnavailable(LedgerError):
+    """Nowhere to write a record: calls are refused rather than served unmetered."""
+
+    code = "ledger_unavailable"
+    status = 503
+
+
+class ModelFileError(BreakevenError):
+    """A model file could not be fetched, or is not what its checksum says."""
+
+    code = "model_file"

@@ -1,0 +1,130 @@
+"""What the ledger keeps: a ``Call`` as the client made it and the ``Attempt``s it took.
+
+Records carry facts and money already priced, so that a change of prices never changes the past. They hold no
+prompt or answer text.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from breakeven.economics.tokens import TokenCounts
+
+Outcome = Literal["completed", "client_left", "cut", "failed", "refused"]
+"""completed: the whole answer was delivered. client_left: the caller closed the connection. cut: the upstream
+broke off mid-answer. failed: the upstream gave an error. refused: turned away before any upstream saw it."""
+
+CountedBy = Literal["engine", "provider", "estimate", "nobody"]
+"""Who counted the tokens: the local engine, the provider, our own estimate for a cut stream, or nobody."""
+
+Locality = Literal["local", "remote"]
+
+
+class Durations(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Seconds of each phase; ``None`` where the server does not say.
+
+    ``first_token`` runs from the arrival of the call to the first byte of generated text.
+    """
+
+    total: float
+    queue: float | None = None
+    load: float | None = None
+    prefill: float | None = None
+    decode: float | None = None
+    first_token: float | None = None
+
+
+class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a price came from.
+
+    Attributes:
+        source: name and version of the price book, or ``"configuration"``.
+        effective: ISO date from which the row holds; ``None`` when the source does not date it.
+        snapshot: short hash of the row as used, so that a later reader can tell whether it changed.
+    """
+
+    source: str
+    effective: str | None
+    snapshot: str
+
+
+class Money(msgspec.Struct, frozen=True, omit_defaults=True):
+    """US dollars of one attempt by part, unrounded; ``None`` is unknown.
+
+    Attributes:
+        billed: what a provider will invoice; 0 for a local attempt.
+        marginal_energy: electricity the attempt itself caused; ``None`` where the machine is unknown.
+        idle_share: its share of the box's idle draw.
+        amortisation_share: its share of the box's purchase (and care).
+        counterfactual: what the reference cloud model would have charged for the same tokens.
+    """
+
+    billed: Decimal | None = None
+    marginal_energy: Decimal | None = None
+    idle_share: Decimal | None = None
+    amortisation_share: Decimal | None = None
+    counterfactual: Decimal | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One try at one provider.
+
+    Attributes:
+        number: 1 for the first attempt of the call.
+        started_at: Unix time in seconds.
+        model_asked / model_served: what we asked the provider for, and what it says it used.
+        tokens: counts by class; ``None`` when nobody counted.
+        box_seconds: share of the local box's wall time; ``None`` for a remote attempt.
+        watt_hours / power_meter: marginal energy and the name of the meter (``modelled`` without one).
+        price / reference_price: provenance of ``money.billed`` and of ``money.counterfactual``.
+        reason: why routing chose this provider.
+        error: code of the error that ended it, if one did.
+    """
+
+    number: int
+    provider: str
+    locality: Locality
+    model_asked: str
+    started_at: float
+    durations: Durations
+    outcome: Outcome
+    counted_by: CountedBy
+    reason: str
+    model_served: str | None = None
+    tokens: TokenCounts | None = None
+    box_seconds: float | None = None
+    watt_hours: float | None = None
+    power_meter: str | None = None
+    money: Money = Money()
+    price: PriceProvenance | None = None
+    reference_model: str | None = None
+    reference_price: PriceProvenance | None = None
+    error: str | None = None
+
+
+class Call(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request of a client and all attempts at it.
+
+    Attributes:
+        id: unique; writing the same id twice keeps the first record.
+        received_at: Unix time in seconds.
+        endpoint: for instance ``/v1/chat/completions``.
+        model: what the client asked for, before aliases.
+        key / agent / task: labels; the key by its name, never its secret.
+        origin: ``gateway`` for calls served here, else the source an import took it from.
+    """
+
+    id: str
+    received_at: float
+    endpoint: str
+    model: str
+    stream: bool
+    outcome: Outcome
+    attempts: tuple[Attempt, ...]
+    key: str | None = None
+    agent: str | None = None
+    task: str | None = None
+    origin: str = "gateway"

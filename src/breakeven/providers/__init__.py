@@ -1,0 +1,1 @@
+"""One seam for whoever answers a call."""

@@ -1,0 +1,1 @@
+"""Which provider serves a call, and what happens when it does not."""

@@ -1,0 +1,1 @@
+"""The dialects: typed shapes, stream parsers, usage extraction. No network."""
