@@ -48,7 +48,7 @@ def relay(client_name: str, upstream: str) -> Any:
 
         if "session" not in state:
             state["session"] = ClientBuilder().pool_idle_timeout(timedelta(seconds=4)).http1_only().build()
-        request = state["session"].post(upstream).body_bytes(body).build_streamed()
+        request = state["session"].post(upstream).body_bytes(body).streamed_read_buffer_limit(0).build_streamed()
         async with request as response:
             await send({"type": "http.response.start", "status": response.status, "headers": []})
             while (chunk := await response.body_reader.read_chunk()) is not None:

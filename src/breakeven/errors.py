@@ -144,6 +144,17 @@ class UpstreamError(BreakevenError):
     retryable = True
 
 
+class RateLimited(UpstreamError):
+    """A provider limits the rate; ``retry_after_seconds`` is its own advice, ``None`` when it gave none."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: int | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class EngineUnavailable(UpstreamError):
     """The local engine is loading, restarting or gone."""
 

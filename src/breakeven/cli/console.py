@@ -53,3 +53,8 @@ def reporting_errors() -> Iterator[None]:
 def load_settings(config_file: Path | None) -> config.Settings:
     """The settings that every command starts from."""
     return config.load(config.find_file(config_file))
+
+
+def home_of(settings: config.Settings) -> Path:
+    """The folder of the ledger, the journal and the models."""
+    return settings.home or config.default_home()

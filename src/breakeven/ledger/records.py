@@ -15,7 +15,8 @@ from breakeven.economics.tokens import TokenCounts
 
 Outcome = Literal["completed", "client_left", "cut", "failed", "refused"]
 """completed: the whole answer was delivered. client_left: the caller closed the connection. cut: the upstream
-broke off mid-answer. failed: the upstream gave an error. refused: turned away before any upstream saw it."""
+broke off mid-answer. failed: the upstream gave an error or none answered. refused: the upstream turned the request
+down (4xx)."""
 
 CountedBy = Literal["engine", "provider", "estimate", "nobody"]
 """Who counted the tokens: the local engine, the provider, our own estimate for a cut stream, or nobody."""

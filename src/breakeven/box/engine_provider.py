@@ -1,0 +1,57 @@
+"""The embedded engine as a provider: calls wait for it while it loads and are told plainly when it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from breakeven.box.engine import Engine
+from breakeven.config import EngineSettings
+from breakeven.ledger.records import Locality
+from breakeven.providers.base import Reply
+from breakeven.providers.http import OpenAICompatible
+
+NAME = "engine"
+
+
+class EngineTimeouts:
+    """Waits for a server on this machine: quick to connect, as slow as a long prefill to answer."""
+
+    connect_seconds = 2.0
+    first_byte_seconds = 1800.0
+    stall_seconds = 300.0
+
+
+class EngineProvider:
+    """Sends calls to the supervised engine, wherever it listens since its last restart."""
+
+    name = NAME
+    locality: Locality = "local"
+    catalog: str | None = None
+    is_engine = True
+
+    def __init__(self, engine: Engine, settings: EngineSettings) -> None:
+        self._engine = engine
+        self._load_seconds = settings.start_seconds
+        self._server = OpenAICompatible(
+            NAME,
+            base_url=lambda: engine.base_url,
+            locality="local",
+            timeouts=EngineTimeouts(),
+            is_engine=True,
+        )
+
+    @asynccontextmanager
+    async def send(self, path: str, body: bytes) -> AsyncIterator[Reply]:
+        """POST ``body`` once the engine is ready.
+
+        Raises:
+            EngineUnavailable: when it does not become ready in ``engine.start_seconds``, or crashes.
+        """
+        await self._engine.wait_ready(self._load_seconds)
+        async with self._server.send(path, body) as reply:
+            yield reply
+
+    async def close(self) -> None:
+        """Close pooled connections."""
+        await self._server.close()

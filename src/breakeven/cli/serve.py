@@ -1,0 +1,88 @@
+"""``breakeven serve``: the gateway, with the model behind it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from breakeven.cli import console
+
+if TYPE_CHECKING:
+    from breakeven.config import Settings
+    from breakeven.gateway.assembly import Assembly
+
+EPILOG = """Example: [bold]breakeven serve --port 4141[/], then point the OpenAI SDK at http://127.0.0.1:4141/v1."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(epilog=EPILOG)
+    def serve(
+        host: str | None = typer.Option(None, help="Address to bind; anything but loopback demands a key."),
+        port: int | None = typer.Option(None, min=0, max=65535, help="TCP port; 0 picks a free one."),
+        model: str | None = typer.Option(None, help="Model of the embedded engine: a pulled name, a path, or 'demo'."),
+        config: Path | None = typer.Option(None, help="Configuration file; ./breakeven.toml is found by itself."),
+        as_json: bool = typer.Option(False, "--json", help="Announce readiness as one JSON line on standard output."),
+    ) -> None:
+        """Serve the OpenAI dialect from the model on this machine, and meter every call."""
+        import asyncio
+        import logging
+
+        from breakeven.gateway.server import new_event_loop
+
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+        with console.reporting_errors():
+            settings = _with_flags(console.load_settings(config), host, port, model)
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(_serve(settings, as_json=as_json))
+
+
+def _with_flags(settings: Settings, host: str | None, port: int | None, model: str | None) -> Settings:
+    gateway = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    update: dict[str, object] = {}
+    if gateway:
+        update["gateway"] = settings.gateway.model_copy(update=gateway)
+    if model is not None:
+        update["engine"] = settings.engine.model_copy(update={"model": model})
+    return settings.model_copy(update=update)
+
+
+async def _serve(settings: Settings, *, as_json: bool) -> None:
+    from breakeven.gateway.app import Gateway
+    from breakeven.gateway.assembly import assemble
+    from breakeven.gateway.server import GatewayServer, bind
+
+    listener = bind(settings.gateway.host, settings.gateway.port)
+    with listener:
+        host, port = listener.getsockname()[:2]
+        url = f"http://{host if ':' not in host else f'[{host}]'}:{port}"
+        async with assemble(settings, console.home_of(settings), quiet=as_json) as assembly:
+            server = GatewayServer(Gateway(assembly.desk), settings.gateway.shutdown_seconds)
+            async with server.running(listener):
+                _announce(url, settings, assembly)
+                if assembly.engine is not None:
+                    with console.err.status("loading the model …"):
+                        await assembly.engine.wait_ready(settings.engine.start_seconds)
+                if as_json:
+                    sys.stdout.write(f'{{"ready": true, "url": "{url}"}}\n')
+                    sys.stdout.flush()
+                else:
+                    console.err.print(f"[bold green]ready[/] at [bold]{url}/v1[/]   (stop with Ctrl-C)")
+                await server.until_stopped()
+                console.err.print("stopping: calls in flight may finish, then the books are closed")
+
+
+def _announce(url: str, settings: Settings, assembly: Assembly) -> None:
+    from rich.markup import escape
+
+    models = ", ".join(route.name for route in assembly.desk.table)
+    console.err.print(f"[bold]breakeven[/] {url}/v1   models: {escape(models) or 'none'}", highlight=False)
+    for note in assembly.notes:
+        console.err.print(f"  · {escape(note)}", highlight=False)
+    console.err.print(
+        f"  · Books are kept in {escape(str(console.home_of(settings)))}.", highlight=False, soft_wrap=True
+    )

@@ -1,0 +1,129 @@
+"""The ASGI vocabulary, and the few lines that answer with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from breakeven.errors import (
+    BodyTooLarge,
+    BreakevenError,
+    EngineUnavailable,
+    LedgerUnavailable,
+    RateLimited,
+    RequestError,
+    UpstreamError,
+)
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
+EVENT_STREAM: tuple[bytes, bytes] = (b"content-type", b"text/event-stream; charset=utf-8")
+_encode = msgspec.json.Encoder().encode
+
+_KINDS = {401: "authentication_error", 404: "not_found_error", 413: "invalid_request_error", 429: "rate_limit_error"}
+
+
+class ClientLeft(Exception):
+    """The caller closed the connection before it was answered."""
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole request body.
+
+    Raises:
+        BodyTooLarge: as soon as more than ``limit`` bytes are announced or have arrived.
+        ClientLeft: when the caller goes away first.
+    """
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise _too_large(int(declared), limit)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise _too_large(size, limit)
+    return b"".join(parts)
+
+
+def _too_large(size: int, limit: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the body has {size} bytes or more, the limit is {limit}",
+        remedy="Send less, or raise gateway.max_body_bytes.",
+    )
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request header by its lower-case name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value).decode("latin-1")
+    return None
+
+
+async def respond(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (JSON,)) -> None:
+    """One whole answer."""
+    all_headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def respond_json(
+    send: Send, value: object, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """One JSON answer."""
+    await respond(send, status, _encode(value), (JSON, *headers))
+
+
+def status_of(error: BreakevenError) -> int:
+    """The HTTP status an error deserves."""
+    if isinstance(error, RequestError | UpstreamError | LedgerUnavailable):
+        return error.status
+    return 500
+
+
+def error_document(error: BreakevenError) -> dict[str, Any]:
+    """An error in the OpenAI shape, with its cause and its remedy in the message and apart."""
+    status = status_of(error)
+    kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {
+        "error": {
+            "message": str(error),
+            "type": kind,
+            "code": error.code,
+            "param": None,
+            "cause": error.message,
+            "remedy": error.remedy or None,
+        }
+    }
+
+
+def error_headers(error: BreakevenError) -> Headers:
+    """Headers that go with an error: when to come back, for errors that pass."""
+    retry_after: int | None = None
+    if isinstance(error, RateLimited):
+        retry_after = error.retry_after_seconds
+    elif isinstance(error, EngineUnavailable | LedgerUnavailable):
+        retry_after = 1
+    return [] if retry_after is None else [(b"retry-after", str(retry_after).encode())]
+
+
+async def respond_error(send: Send, error: BreakevenError, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """An error as a whole answer."""
+    await respond_json(send, error_document(error), status_of(error), (*error_headers(error), *headers))

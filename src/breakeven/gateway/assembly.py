@@ -1,0 +1,198 @@
+"""Puts the parts of a gateway together from settings, and takes them apart again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from breakeven.box.discovery import Found, discover
+from breakeven.box.engine import Engine
+from breakeven.box.engine_provider import NAME as ENGINE
+from breakeven.box.engine_provider import EngineProvider
+from breakeven.box.models import ModelFile, resolve
+from breakeven.box.occupancy import Occupancy
+from breakeven.box.power import metered_energy
+from breakeven.catalog.machines import box_cost
+from breakeven.catalog.prices import open_book
+from breakeven.config import ProviderSettings, Settings
+from breakeven.gateway.desk import Desk, Readiness
+from breakeven.gateway.keys import is_loopback, load_keys, read_secret, require_key_beyond_loopback
+from breakeven.gateway.metering import Metering
+from breakeven.ledger.ledger import Ledger
+from breakeven.providers.base import Provider
+from breakeven.providers.http import OpenAICompatible
+from breakeven.routing.table import Route, RoutingTable
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "local"
+"""The name that always means the default local model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A gateway's parts, running.
+
+    Attributes:
+        desk: what the endpoints work with.
+        engine: the embedded engine, if this gateway runs one.
+        notes: what a person should know, a sentence each.
+    """
+
+    desk: Desk
+    engine: Engine | None
+    notes: tuple[str, ...]
+
+
+@asynccontextmanager
+async def assemble(
+    settings: Settings, home: Path, environment: Mapping[str, str] = os.environ, *, quiet: bool = False
+) -> AsyncIterator[Assembly]:
+    """Start what the settings ask for; on leaving, stop it and close the books.
+
+    The engine may still be loading when this returns: ``/ready`` says so and calls wait for it.
+
+    Raises:
+        InputError: when the settings cannot be carried out.
+    """
+    require_key_beyond_loopback(settings.gateway, settings.keys)
+    keys = load_keys(settings.keys, environment)
+    closers: list[Callable[[], Awaitable[None]]] = []
+    notes: list[str] = []
+    book = open_book(settings.prices, home)
+    ledger = Ledger.open(settings.ledger, home)
+    try:
+        providers: dict[str, Provider] = {}
+        for name, provider in settings.providers.items():
+            server = _server(name, provider, environment)
+            providers[name] = server
+            closers.append(server.close)
+        found = await discover() if _may_discover(settings) else ()
+        for server_found in found:
+            server = _found_server(server_found)
+            providers[server_found.kind] = server
+            closers.append(server.close)
+            notes.append(_found_note(server_found))
+        engine = None
+        model = None
+        if _wants_engine(settings, found):
+            model = await resolve(settings.engine.model, home, quiet=quiet)
+            engine = Engine(settings.engine, model, home)
+            await engine.begin()
+            closers.append(engine.stop)
+            engine_provider = EngineProvider(engine, settings.engine)
+            providers[ENGINE] = engine_provider
+            closers.append(engine_provider.close)
+            if model.note:
+                notes.append(f"{model.name}: {model.note}")
+        occupancy = Occupancy()
+        box = box_cost(settings.box)
+        if box is None:
+            notes.append("No machine is configured ([box] machine = …): what local calls cost is shown as unknown.")
+        energy = metered_energy(settings.box.power_meter, box, occupancy)
+        book.warm()
+        desk = Desk(
+            table=RoutingTable(_routes(settings, providers, found, model)),
+            ledger=ledger,
+            metering=Metering(book, (settings.reference.provider, settings.reference.model), box, energy),
+            occupancy=occupancy,
+            keys=keys,
+            readiness=partial(_readiness, ledger, engine),
+            max_body_bytes=settings.gateway.max_body_bytes,
+        )
+        yield Assembly(desk, engine, tuple(notes))
+    finally:
+        for close in reversed(closers):
+            await close()
+        ledger.close()
+
+
+def _may_discover(settings: Settings) -> bool:
+    """Without any word on where calls go, look at what already runs here."""
+    return not settings.providers and not settings.models and "engine" not in settings.model_fields_set
+
+
+def _wants_engine(settings: Settings, found: tuple[Found, ...]) -> bool:
+    if "engine" in settings.model_fields_set or any(model.provider == ENGINE for model in settings.models.values()):
+        return True
+    return not settings.providers and not any(server.models for server in found)
+
+
+def _server(name: str, settings: ProviderSettings, environment: Mapping[str, str]) -> OpenAICompatible:
+    host = settings.base_url.split("://", 1)[1].split("/", 1)[0].rsplit("@", 1)[-1].rsplit(":", 1)[0]
+    secret = None
+    if settings.key is not None:
+        secret = read_secret(f"providers.{name}.key", settings.key, environment)
+    return OpenAICompatible(
+        name,
+        base_url=lambda: settings.base_url.rstrip("/"),
+        locality=settings.locality or ("local" if is_loopback(host) else "remote"),
+        timeouts=settings,
+        catalog=settings.catalog,
+        secret=lambda: secret,
+    )
+
+
+def _found_server(found: Found) -> OpenAICompatible:
+    return OpenAICompatible(
+        found.kind,
+        base_url=lambda: found.base_url,
+        locality="local",
+        timeouts=ProviderSettings(base_url=found.base_url),
+    )
+
+
+def _found_note(found: Found) -> str:
+    version = f" {found.version}" if found.version else ""
+    if not found.models:
+        return f"Found {found.kind}{version} at {found.base_url}, but it offers no model yet."
+    names = ", ".join(model.id for model in found.models[:5])
+    more = f" and {len(found.models) - 5} more" if len(found.models) > 5 else ""
+    return f"Found {found.kind}{version} at {found.base_url} with {names}{more}."
+
+
+def _routes(
+    settings: Settings, providers: Mapping[str, Provider], found: tuple[Found, ...], engine_model: ModelFile | None
+) -> dict[str, Route]:
+    routes: dict[str, Route] = {}
+    if engine_model is not None:
+        context, note = settings.engine.context, engine_model.note
+        for name, reason in ((engine_model.name, "asked for by name"), (DEFAULT_MODEL, "the default local model")):
+            routes[name] = Route(name, providers[ENGINE], engine_model.name, reason, context, note)
+    for server in found:
+        for model in server.models:
+            reason = f"offered by the {server.kind} that runs here"
+            routes.setdefault(model.id, Route(model.id, providers[server.kind], model.id, reason, model.context))
+    for name, configured in settings.models.items():
+        model_name = configured.model
+        if configured.provider == ENGINE and engine_model is not None:
+            model_name = engine_model.name
+        reason = f"configured in models.{name}"
+        routes[name] = Route(name, providers[configured.provider], model_name, reason, configured.context)
+    if DEFAULT_MODEL not in routes:
+        local = [route for route in routes.values() if route.provider.locality == "local"]
+        loaded = {model.id for server in found for model in server.models if model.loaded}
+        preferred = next((route for route in local if route.name in loaded), local[0] if local else None)
+        if preferred is not None:
+            reason = f"the default local model is {preferred.name}"
+            routes[DEFAULT_MODEL] = Route(
+                DEFAULT_MODEL, preferred.provider, preferred.model, reason, preferred.context, preferred.note
+            )
+    return routes
+
+
+def _readiness(ledger: Ledger, engine: Engine | None) -> Readiness:
+    status = ledger.status()
+    checks = {"ledger": "ok" if status.accepting else status.trouble or "refusing"}
+    if status.trouble and status.accepting:
+        checks["ledger"] = f"degraded: {status.trouble}"
+    ready = status.accepting
+    if engine is not None:
+        checks["engine"] = str(engine.state)
+        ready = ready and engine.ready
+    return Readiness(ready, checks)

@@ -1,0 +1,111 @@
+"""One attempt under way: when things happened and what was counted, up to the observation it leaves."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from breakeven.box.occupancy import Occupancy
+from breakeven.economics.tokens import TokenCounts
+from breakeven.gateway.metering import Observation, estimate_tokens
+from breakeven.ledger.records import CountedBy, Durations, Outcome
+from breakeven.routing.table import Route
+from breakeven.wire.openai_chat import EngineTimings
+
+
+class Counted(Protocol):
+    """What was read of an answer, whole or in part."""
+
+    @property
+    def usage(self) -> TokenCounts | None:
+        """Counts by the server."""
+        ...
+
+    @property
+    def timings(self) -> EngineTimings | None:
+        """The engine's own timings and counts."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The model the server says it used."""
+        ...
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of generated text, for an estimate."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a call arrived: on the wall clock for the books, on the monotonic one for durations."""
+
+    unix: float
+    monotonic: float
+
+    @classmethod
+    def now(cls) -> Arrival:
+        """This moment."""
+        return cls(time.time(), time.perf_counter())
+
+
+class Exchange:
+    """Follows one attempt. Entering it occupies the box when the provider is local."""
+
+    def __init__(self, route: Route, arrival: Arrival, occupancy: Occupancy, prompt_bytes: int) -> None:
+        self.route = route
+        self.arrival = arrival
+        self._occupancy = occupancy
+        self._prompt_bytes = prompt_bytes
+        self._ticket = occupancy.enter() if route.provider.locality == "local" else None
+        self._first_token: float | None = None
+
+    def note_first_token(self) -> None:
+        """The first piece of generated text has arrived."""
+        if self._first_token is None:
+            self._first_token = time.perf_counter() - self.arrival.monotonic
+
+    def observe(self, outcome: Outcome, read: Counted | None, error: str | None = None) -> Observation:
+        """Close the books on this attempt; called exactly once."""
+        total = time.perf_counter() - self.arrival.monotonic
+        timings = None
+        tokens: TokenCounts | None = None
+        counted_by: CountedBy = "nobody"
+        if read is not None:
+            timings = read.timings
+            tokens, counted_by = self._count(read, timings)
+        return Observation(
+            provider=self.route.provider,
+            model_asked=self.route.model,
+            model_served=read.model if read is not None else None,
+            reason=self.route.reason,
+            started_at=self.arrival.unix,
+            durations=self._durations(total, timings),
+            outcome=outcome,
+            tokens=tokens,
+            counted_by=counted_by,
+            box_seconds=self._occupancy.leave(self._ticket) if self._ticket is not None else None,
+            error=error,
+        )
+
+    def _count(self, read: Counted, timings: EngineTimings | None) -> tuple[TokenCounts, CountedBy]:
+        by_server: CountedBy = "engine" if self.route.provider.is_engine else "provider"
+        if read.usage is not None:
+            return read.usage, by_server
+        if timings is not None:
+            return timings.tokens, by_server
+        return estimate_tokens(self._prompt_bytes, read.text_bytes), "estimate"
+
+    def _durations(self, total: float, timings: EngineTimings | None) -> Durations:
+        queue = None
+        if timings is not None and self._first_token is not None:
+            queue = max(0.0, self._first_token - timings.prefill)
+        return Durations(
+            total=total,
+            queue=queue,
+            prefill=timings.prefill if timings is not None else None,
+            decode=timings.decode if timings is not None else None,
+            first_token=self._first_token,
+        )

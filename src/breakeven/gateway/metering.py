@@ -1,0 +1,138 @@
+"""From what was seen of an attempt to what the ledger keeps: counts, watt-hours and money on both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Protocol
+
+from breakeven.catalog.prices import PriceBook, PriceRow
+from breakeven.economics.local import BoxCost, LocalCost, local_cost
+from breakeven.economics.rates import price_call
+from breakeven.economics.tokens import TokenCounts
+from breakeven.ledger.records import (
+    Attempt,
+    CountedBy,
+    Durations,
+    Money,
+    Outcome,
+    PriceProvenance,
+)
+from breakeven.providers.base import Provider
+
+BYTES_PER_TOKEN = 4
+"""Rule of thumb for estimates; attempts that use it are marked ``estimate``."""
+
+
+class Energy(Protocol):
+    """Finds the watt-hours of an attempt."""
+
+    @property
+    def meter(self) -> str:
+        """Name of the power meter, ``modelled`` without one."""
+        ...
+
+    def marginal_watt_hours(self, box_seconds: float) -> Decimal | None:
+        """Energy beyond idle that this much of the box's time took; ``None`` when the box is unknown."""
+        ...
+
+
+@dataclass(slots=True)
+class Observation:
+    """What the gateway saw of one attempt."""
+
+    provider: Provider
+    model_asked: str
+    reason: str
+    started_at: float
+    durations: Durations
+    outcome: Outcome
+    tokens: TokenCounts | None = None
+    counted_by: CountedBy = "nobody"
+    model_served: str | None = None
+    box_seconds: float | None = None
+    error: str | None = None
+
+
+class Metering:
+    """Prices observations.
+
+    Args:
+        book: model prices with their provenance.
+        reference: provider and model of the price book that local calls are compared with.
+        box: the machine's cost; ``None`` leaves local cost unknown.
+        energy: the source of watt-hours.
+    """
+
+    def __init__(self, book: PriceBook, reference: tuple[str, str], box: BoxCost | None, energy: Energy) -> None:
+        self._book = book
+        self._reference = reference
+        self._box = box
+        self._energy = energy
+
+    def attempt(self, seen: Observation, number: int = 1) -> Attempt:
+        """The record of one attempt, priced at the prices that hold now."""
+        at = datetime.fromtimestamp(seen.started_at, UTC)
+        local = seen.provider.locality == "local"
+        reference = self._book.find(*self._reference, at=at)
+        own: PriceRow | None = None
+        if not local and seen.provider.catalog is not None:
+            own = self._book.find(seen.provider.catalog, seen.model_served or seen.model_asked, at=at)
+        watt_hours, cost = self._box_cost(seen.box_seconds)
+        return Attempt(
+            number=number,
+            provider=seen.provider.name,
+            locality=seen.provider.locality,
+            model_asked=seen.model_asked,
+            model_served=seen.model_served,
+            started_at=seen.started_at,
+            durations=seen.durations,
+            outcome=seen.outcome,
+            counted_by=seen.counted_by,
+            reason=seen.reason,
+            tokens=seen.tokens,
+            box_seconds=seen.box_seconds,
+            watt_hours=None if watt_hours is None else float(watt_hours),
+            power_meter=None if watt_hours is None else self._energy.meter,
+            money=Money(
+                billed=Decimal(0) if local else _priced(seen.tokens, own),
+                marginal_energy=cost.marginal_energy if cost is not None else None,
+                idle_share=cost.idle_share if cost is not None else None,
+                amortisation_share=cost.amortisation_share if cost is not None else None,
+                counterfactual=_priced(seen.tokens, reference),
+            ),
+            price=own and _provenance(own),
+            reference_model="/".join(self._reference),
+            reference_price=reference and _provenance(reference),
+            error=seen.error,
+        )
+
+    def _box_cost(self, box_seconds: float | None) -> tuple[Decimal | None, LocalCost | None]:
+        if box_seconds is None:
+            return None, None
+        watt_hours = self._energy.marginal_watt_hours(box_seconds)
+        if self._box is None or watt_hours is None:
+            return watt_hours, None
+        return watt_hours, local_cost(self._box, exact_seconds(box_seconds), watt_hours)
+
+
+def exact_seconds(seconds: float) -> Decimal:
+    """A measured duration as a Decimal of whole microseconds, the clock's own resolution."""
+    return Decimal(round(seconds * 1_000_000)).scaleb(-6)
+
+
+def estimate_tokens(prompt_bytes: int, output_bytes: int) -> TokenCounts:
+    """Counts for a stream that broke off before anybody counted: four bytes of text to the token."""
+    return TokenCounts(uncached_input=-(-prompt_bytes // BYTES_PER_TOKEN), output=-(-output_bytes // BYTES_PER_TOKEN))
+
+
+def _priced(tokens: TokenCounts | None, row: PriceRow | None) -> Decimal | None:
+    if tokens is None or row is None:
+        return None
+    cost = price_call(tokens, row.rates)
+    return cost.total if cost is not None else None
+
+
+def _provenance(row: PriceRow) -> PriceProvenance:
+    return PriceProvenance(row.source, row.effective.isoformat() if row.effective else None, row.snapshot)

@@ -1,0 +1,387 @@
+"""The OpenAI chat completions dialect: requests, streams, usage, and a stream folded into one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+
+from breakeven.economics.tokens import TokenCounts
+from breakeven.errors import InputError, MalformedBody
+from breakeven.wire.sse import DONE, event_data
+
+Json = dict[str, Any]
+CHUNK_OVERHEAD_BYTES = 200
+"""What a chunk's JSON weighs without its text; only used to estimate."""
+
+_decode = msgspec.json.Decoder().decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+Index = Annotated[int, msgspec.Meta(ge=0, le=1024)]
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: Index | None = None
+    id: str | None = None
+    type: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: Index = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class _Chunk(msgspec.Struct):
+    """The shape a chunk must have for us to work with it; everything else in it is passed through."""
+
+    choices: list[_Choice] | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A checked request; ``document`` is the body as the client sent it, unknown fields included."""
+
+    document: Json
+    model: str
+    stream: bool
+    wants_usage: bool
+
+    def upstream_body(self, model: str, extra: Json | None = None) -> bytes:
+        """The body to send on: another model name, always streamed, usage always asked for, the rest untouched."""
+        options = self.document.get("stream_options")
+        changed = {
+            **self.document,
+            "model": model,
+            "stream": True,
+            "stream_options": {**(options or {}), "include_usage": True},
+        }
+        if extra:
+            changed.update(extra)
+        return _encode(changed)
+
+    def text_bytes(self) -> int:
+        """Bytes of text in the messages, images and tools left out."""
+        total = 0
+        for message in self.document["messages"]:
+            content = message.get("content")
+            if isinstance(content, str):
+                total += len(content.encode())
+            elif isinstance(content, list):
+                total += sum(
+                    len(part["text"].encode())
+                    for part in content
+                    if isinstance(part, dict) and isinstance(part.get("text"), str)
+                )
+        return total
+
+
+def parse_object(body: bytes) -> Json:
+    """A JSON object, or :class:`MalformedBody` saying where the JSON breaks."""
+    try:
+        document = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedBody(f"the body is not valid JSON: {error}", remedy="Send a JSON object.") from error
+    except RecursionError as error:
+        raise MalformedBody("the body is nested too deeply", remedy="Send flatter JSON.") from error
+    if not isinstance(document, dict):
+        raise MalformedBody(f"the body is a JSON {type(document).__name__}", remedy="Send a JSON object.")
+    return document
+
+
+def read_model(document: Json) -> str:
+    """The ``model`` field."""
+    model = document.get("model")
+    if not isinstance(model, str) or not model:
+        raise MalformedBody(
+            f"model = {model!r}: expected the name of a model", remedy="GET /v1/models lists what is served."
+        )
+    return model
+
+
+def metadata_label(document: Json, name: str) -> str | None:
+    """A label that the caller put into ``metadata``."""
+    metadata = document.get("metadata")
+    value = metadata.get(name) if isinstance(metadata, dict) else None
+    return value if isinstance(value, str) and value else None
+
+
+def parse_chat_request(body: bytes) -> ChatRequest:
+    """Check what the gateway itself relies on; what only the model server reads is left to it.
+
+    Raises:
+        MalformedBody: naming the field and what was expected.
+    """
+    document = parse_object(body)
+    messages = document.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise MalformedBody("messages: expected a list with at least one message")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise MalformedBody(f"messages[{index}]: expected an object with role and content")
+    stream = document.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise MalformedBody(f"stream = {stream!r}: expected true or false")
+    options = document.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise MalformedBody(f"stream_options = {options!r}: expected an object")
+    wants_usage = bool(options and options.get("include_usage"))
+    return ChatRequest(document, read_model(document), bool(stream), wants_usage)
+
+
+def read_usage(usage: object) -> TokenCounts | None:
+    """Token counts of a ``usage`` object, ``None`` when there is none to read or it contradicts itself.
+
+    OpenAI counts cached tokens within ``prompt_tokens`` and reasoning within ``completion_tokens``.
+    """
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
+    prompt_details, completion_details = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    cached = prompt_details.get("cached_tokens") if isinstance(prompt_details, dict) else None
+    written = prompt_details.get("cache_write_tokens") if isinstance(prompt_details, dict) else None
+    reasoning = completion_details.get("reasoning_tokens") if isinstance(completion_details, dict) else None
+    if not isinstance(prompt, int) or not isinstance(completion, int):
+        return None
+    try:
+        return TokenCounts.reported(
+            input_tokens=prompt,
+            output_tokens=completion,
+            input_includes_cached=True,
+            cache_read=cached if isinstance(cached, int) else 0,
+            cache_write_5m=written if isinstance(written, int) else 0,
+            reasoning=reasoning if isinstance(reasoning, int) else None,
+        )
+    except InputError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTimings:
+    """What llama.cpp says of one call: seconds of prefill and decode, and tokens so far."""
+
+    prefill: float
+    decode: float
+    tokens: TokenCounts
+
+    @classmethod
+    def read(cls, timings: object) -> EngineTimings | None:
+        """Read llama.cpp's ``timings`` object; its ``prompt_n`` leaves out the ``cache_n`` reused tokens."""
+        if not isinstance(timings, dict):
+            return None
+        try:
+            counts = TokenCounts.reported(
+                input_tokens=int(timings["prompt_n"]),
+                output_tokens=int(timings["predicted_n"]),
+                input_includes_cached=False,
+                cache_read=int(timings.get("cache_n", 0)),
+            )
+            return cls(float(timings["prompt_ms"]) / 1e3, float(timings["predicted_ms"]) / 1e3, counts)
+        except (KeyError, TypeError, ValueError, InputError):
+            return None
+
+
+class StreamReader:
+    """Follows a stream of chat chunks: what to pass on, what was used, whether it came to its end.
+
+    Attributes:
+        usage: counts by the server, once it has sent them.
+        timings: llama.cpp's timings, the latest seen.
+        model: the model the server says it used.
+        finished: whether every event arrived up to a finish reason or ``[DONE]``.
+        done: whether ``[DONE]`` arrived.
+        started: whether any event arrived.
+        generating: whether generated text (or a tool call) has arrived.
+        error: the error object, if the server sent one mid-stream.
+        text_bytes: bytes of generated text so far, for an estimate when nobody counts.
+    """
+
+    def __init__(self, *, pass_usage: bool, decode_all: bool) -> None:
+        self._pass_usage = pass_usage
+        self._decode_all = decode_all
+        self._last: bytes | None = None
+        self.usage: TokenCounts | None = None
+        self.timings: EngineTimings | None = None
+        self.model: str | None = None
+        self.finished = False
+        self.done = False
+        self.error: Json | None = None
+        self.text_bytes = 0
+        self.started = False
+        self.generating = False
+        self.answer = AnswerFold()
+
+    def take(self, event: bytes) -> bytes | None:
+        """Note one event; return the bytes to pass on, or ``None`` to hold them back.
+
+        ``[DONE]`` is held back: the gateway sends it once the call is in the books.
+        """
+        data = event_data(event)
+        if data is None:
+            return event
+        if data == DONE:
+            self.done = self.finished = True
+            return None
+        self.started = True
+        self._last = data
+        if self.generating and not self._decode_all and not _has_news(data):
+            self.text_bytes += max(0, len(data) - CHUNK_OVERHEAD_BYTES)
+            return event
+        try:
+            chunk = _decode_object(data)
+            if "error" not in chunk:
+                msgspec.convert(chunk, _Chunk)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self.error = {"message": f"the upstream sent an event that is no chat chunk: {error}"}
+            return None
+        return event if self._note(chunk) else None
+
+    def _note(self, chunk: Json) -> bool:
+        error = chunk.get("error")
+        if isinstance(error, dict | str):
+            self.error = error if isinstance(error, dict) else {"message": error}
+            return False
+        choices = chunk.get("choices") or []
+        self.model = chunk.get("model") or self.model
+        if any(choice.get("finish_reason") for choice in choices):
+            self.finished = True
+        if not self.generating:
+            self.generating = any(_generated(choice.get("delta")) for choice in choices)
+        usage = chunk.get("usage")
+        if usage is not None:
+            self.usage = read_usage(usage) or self.usage
+        self.timings = EngineTimings.read(chunk.get("timings")) or self.timings
+        if self._decode_all:
+            self.answer.add(chunk)
+        return bool(choices) or usage is None or self._pass_usage
+
+    def read_last(self) -> None:
+        """Look into the last event that was passed on unread; called when a stream breaks off."""
+        if self.usage is not None or self._last is None:
+            return
+        try:
+            chunk = _decode(self._last)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return
+        if isinstance(chunk, dict):
+            self.timings = EngineTimings.read(chunk.get("timings")) or self.timings
+            self.model = chunk.get("model") or self.model
+
+
+def _has_news(data: bytes) -> bool:
+    return b'"usage"' in data or b'"finish_reason":"' in data or b'"finish_reason": "' in data or b'"error"' in data
+
+
+def _generated(delta: object) -> bool:
+    return isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
+
+
+class AnswerFold:
+    """Folds chat chunks into the one ``chat.completion`` they stand for."""
+
+    def __init__(self) -> None:
+        self._document: Json = {}
+        self._choices: dict[int, Json] = {}
+
+    def add(self, chunk: Json) -> None:
+        """Take in one chunk."""
+        for key, value in chunk.items():
+            if key not in ("choices", "object") and (value is not None or key not in self._document):
+                self._document[key] = value
+        for part in chunk.get("choices") or []:
+            choice = self._choices.setdefault(
+                part.get("index", 0),
+                {
+                    "index": part.get("index", 0),
+                    "message": {"role": "assistant", "content": None},
+                    "finish_reason": None,
+                },
+            )
+            _merge_message(choice["message"], part.get("delta") or {})
+            for key, value in part.items():
+                if key == "logprobs":
+                    _merge_logprobs(choice, value)
+                elif key not in ("delta", "index") and value is not None:
+                    choice[key] = value
+
+    def completion(self) -> Json:
+        """The whole answer."""
+        return {
+            **self._document,
+            "object": "chat.completion",
+            "choices": [self._choices[index] for index in sorted(self._choices)],
+        }
+
+
+def _merge_message(message: Json, delta: Json) -> None:
+    for key, value in delta.items():
+        if value is None:
+            message.setdefault(key, None)
+        elif key == "tool_calls":
+            _merge_tool_calls(message.setdefault("tool_calls", []), value)
+        elif key == "role":
+            message["role"] = value
+        else:
+            message[key] = _joined(message.get(key), value)
+
+
+def _joined(before: Any, more: Any) -> Any:
+    if isinstance(before, str) and isinstance(more, str):
+        return before + more
+    if isinstance(before, dict) and isinstance(more, dict):
+        return {**before, **{key: _joined(before.get(key), value) for key, value in more.items()}}
+    return more
+
+
+def _merge_tool_calls(calls: list[Json], deltas: list[Json]) -> None:
+    for delta in deltas:
+        index = delta["index"] if delta.get("index") is not None else len(calls)
+        while len(calls) <= index:
+            calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+        call = calls[index]
+        for key in ("id", "type"):
+            call[key] = delta.get(key) or call[key]
+        function = delta.get("function") or {}
+        call["function"]["name"] = call["function"]["name"] or function.get("name") or ""
+        call["function"]["arguments"] += function.get("arguments") or ""
+
+
+def _merge_logprobs(choice: Json, logprobs: Json | None) -> None:
+    if logprobs is None:
+        choice.setdefault("logprobs", None)
+        return
+    merged = choice.get("logprobs") or {}
+    for key, value in logprobs.items():
+        merged[key] = [*(merged.get(key) or []), *value] if isinstance(value, list) else value
+    choice["logprobs"] = merged
+
+
+def as_stream(completion: Json) -> list[Json]:
+    """A whole answer as the chunks of a stream, for servers that do not stream."""
+    head = {key: value for key, value in completion.items() if key not in ("choices", "usage", "object")}
+    head["object"] = "chat.completion.chunk"
+    choices = completion.get("choices") or []
+    chunks: list[Json] = []
+    for choice in choices:
+        message = dict(choice.get("message") or {})
+        if message.get("tool_calls"):
+            message["tool_calls"] = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
+        delta = {"index": choice.get("index", 0), "delta": message, "finish_reason": None}
+        finish = {"index": choice.get("index", 0), "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"}
+        chunks += [{**head, "choices": [delta]}, {**head, "choices": [finish]}]
+    return [*chunks, {**head, "choices": [], "usage": completion.get("usage")}]

@@ -1,0 +1,73 @@
+"""What a server that speaks the OpenAI dialect says when it refuses, read into our errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from breakeven.errors import (
+    BreakevenError,
+    ContextExceeded,
+    EngineUnavailable,
+    RateLimited,
+    RequestError,
+    Unsupported,
+    UpstreamError,
+)
+
+_CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
+_SHOWN = 300
+
+
+def read_error(provider: str, status: int, body: bytes, retry_after: str | None = None) -> BreakevenError:
+    """The error that an answer with status 400 or more stands for.
+
+    A fault of the request becomes a :class:`RequestError` with the server's own words; a fault between the
+    gateway and the server (its key, its limits, its health) becomes an :class:`UpstreamError`.
+    """
+    details = _details(body)
+    message = str(details.get("message") or body[:_SHOWN].decode("utf-8", "replace") or f"HTTP {status}")
+    code = details.get("type") if details.get("type") in _CONTEXT_CODES else details.get("code")
+    if code in _CONTEXT_CODES:
+        return _context_exceeded(details, message)
+    if status == 501:
+        return Unsupported(f"{provider} does not support this: {message}")
+    if status in (401, 403):
+        return UpstreamError(
+            f"{provider} refused the gateway's credentials (HTTP {status})", remedy=f"Check providers.{provider}.key."
+        )
+    if status == 429:
+        seconds = int(retry_after) if retry_after and retry_after.isdigit() else None
+        return RateLimited(f"{provider} is limiting the rate: {message}", retry_after_seconds=seconds)
+    if status == 503:
+        return EngineUnavailable(f"{provider} is not ready: {message}", remedy="Send the call again.")
+    if 400 <= status < 500:
+        error = RequestError(f"{provider} refused the request: {message}")
+        error.status = status
+        return error
+    return UpstreamError(f"{provider} failed with HTTP {status}: {message}", remedy="The call can be sent again.")
+
+
+def read_stream_error(provider: str, details: dict[str, Any]) -> BreakevenError:
+    """The error that an error object in mid-stream stands for."""
+    status = details.get("code") if isinstance(details.get("code"), int) else 500
+    return read_error(provider, int(status or 500), msgspec.json.encode({"error": details}))
+
+
+def _details(body: bytes) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    error = document.get("error", document.get("detail", document))
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _context_exceeded(details: dict[str, Any], message: str) -> ContextExceeded:
+    prompt, context = details.get("n_prompt_tokens"), details.get("n_ctx")
+    if isinstance(prompt, int) and isinstance(context, int):
+        message = f"the prompt has {prompt} tokens, the model's context holds {context}"
+    return ContextExceeded(message, remedy="Shorten the prompt, or serve the model with a larger context.")
