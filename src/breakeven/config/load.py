@@ -15,6 +15,8 @@ from breakeven.config.settings import Settings
 from breakeven.errors import ConfigError, InputError
 
 FILE_NAME = "breakeven.toml"
+SECRET_KEYS = ("secret", "key")
+"""Keys whose value may be a secret put in the wrong place; errors do not repeat it."""
 
 
 def default_home(environment: Mapping[str, str] = os.environ) -> Path:
@@ -53,7 +55,8 @@ def parse(document: Mapping[str, Any]) -> Settings:
         if first["type"] == "missing":
             raise ConfigError(key, None, f"a value; this key is required{others}") from None
         allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        raise ConfigError(key, first["input"], f"{allowed}{others}") from None
+        value = "(not shown)" if first["loc"][-1] in SECRET_KEYS else first["input"]
+        raise ConfigError(key, value, f"{allowed}{others}") from None
     for name, model in settings.models.items():
         if model.provider != "engine" and model.provider not in settings.providers:
             known = ", ".join(["engine", *sorted(settings.providers)])

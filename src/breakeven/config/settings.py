@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 def _secret_reference(value: str) -> str:
     scheme, _, name = value.partition(":")
     if scheme != "env" or not name:
-        raise ValueError("expected env:VARIABLE; secrets are read from the environment, never from this file")
+        raise ValueError("env:VARIABLE; secrets are read from the environment, never from this file")
     return value
 
 
