@@ -1,0 +1,131 @@
+"""A whole gateway on a real socket, in a thread of its own, with its books in a temporary folder."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from breakeven.ledger.ledger import Ledger
+from tests.fakes import upstream
+
+from breakeven import config
+from breakeven.gateway.app import Gateway
+from breakeven.gateway.assembly import assemble
+from breakeven.gateway.server import GatewayServer, bind, new_event_loop
+from breakeven.ledger.records import Call
+
+MODELS = [
+    "ok", "ok-json", "cut", "ends-early", "error-inside", "malformed", "endless", "gated", "no-usage", "hang-up",
+    "rate-limited", "overloaded", "broken", "unauthorized", "bad-parameter", "too-long", "no-embeddings",
+]  # fmt: skip
+
+
+@dataclass
+class RunningGateway:
+    """A gateway under test."""
+
+    url: str
+    ledger: Ledger
+
+    def client(self, key: str = "none") -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+
+    def calls(self) -> list[Call]:
+        """All calls in the ledger, oldest first."""
+        self.ledger.flush(10)
+        return list(self.ledger.store.read_calls())
+
+
+@contextmanager
+def run_gateway(
+    document: dict[str, Any], home: Path, environment: dict[str, str] | None = None
+) -> Iterator[RunningGateway]:
+    """Serve with this configuration until left."""
+    settings = config.parse(document)
+    started: threading.Event = threading.Event()
+    state: dict[str, Any] = {}
+
+    async def main() -> None:
+        listener = bind("127.0.0.1", 0)
+        with listener:
+            async with assemble(settings, home, environment or {}, quiet=True) as assembly:
+                state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
+                state["ledger"] = assembly.desk.ledger
+                state["port"] = listener.getsockname()[1]
+                server = GatewayServer(Gateway(assembly.desk), 1)
+                serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+                if assembly.engine is not None:
+                    await assembly.engine.wait_ready(60)
+                started.set()
+                await state["stop"].wait()
+                server.should_exit = True
+                await serving
+
+    def run() -> None:
+        try:
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(main())
+        except BaseException as error:
+            state["error"] = error
+            started.set()
+            raise
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert started.wait(90)
+    if "error" in state:
+        thread.join(10)
+        raise state["error"]
+    try:
+        yield RunningGateway(f"http://127.0.0.1:{state['port']}", state["ledger"])
+    finally:
+        state["loop"].call_soon_threadsafe(state["stop"].set)
+        thread.join(30)
+
+
+@pytest.fixture
+def fake() -> Iterator[upstream.Upstream]:
+    with upstream.running() as running:
+        yield running
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., RunningGateway]]:
+    """Start gateways that stop with the test."""
+    with ExitStack() as stack:
+
+        def start(document: dict[str, Any], environment: dict[str, str] | None = None) -> RunningGateway:
+            return stack.enter_context(run_gateway(document, tmp_path, environment))
+
+        yield start
+
+
+def remote(fake: upstream.Upstream, **more: Any) -> dict[str, Any]:
+    """Configuration with the fake as a priced cloud provider, and as a server of the house for ``local-*`` names."""
+    return {
+        "providers": {
+            "cloud": {"base_url": fake.url, "locality": "remote", "catalog": "anthropic", **more},
+            "house": {"base_url": fake.url},
+        },
+        "models": {
+            **{name: {"provider": "cloud", "model": name} for name in MODELS},
+            **{f"local-{name}": {"provider": "house", "model": name} for name in MODELS},
+        },
+        "prices": {
+            "anthropic/ok-served": {
+                "input": "2",
+                "output": "10",
+                "cache_read": "0.1",
+                "source": "test",
+                "effective": "2026-01-01",
+            }
+        },
+        "box": {"purchase_usd": "3600", "idle_watts": "10", "load_watts": "110", "usd_per_kwh": "0.2"},
+    }
