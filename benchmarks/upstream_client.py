@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from load import cpu_seconds, drive, request_bytes, resident_bytes
+from processes import HERE, free_port, wait_for
 
-HERE = Path(__file__).parent
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -75,24 +72,6 @@ def serve(client_name: str, port: int, upstream_port: int) -> None:
 
     app = relay(client_name, f"http://127.0.0.1:{upstream_port}/v1/chat/completions")
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="error", lifespan="off")
-
-
-def free_port() -> int:
-    """A loopback TCP port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    """Return once something listens on the port."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise TimeoutError(f"nothing listens on port {port}")
 
 
 def main() -> None:
