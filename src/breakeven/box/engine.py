@@ -1,0 +1,351 @@
+"""The embedded engine: llama.cpp in a child process that is started, watched, restarted and stopped here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import RequestError
+
+from breakeven.box.engine_child import ChildConfig, Failed, Ready, Report
+from breakeven.box.engine_log import EngineLog
+from breakeven.box.models import ModelFile
+from breakeven.config import EngineSettings
+from breakeven.errors import EngineUnavailable, ModelFileError
+
+Phase: TypeAlias = Literal["loading", "ready", "restarting", "failed", "stopped"]
+
+NO_LIBRARY = (
+    "Use a server you already run (Ollama, LM Studio, llama-server, vLLM) as a [providers] entry, or a platform that "
+    "xllamacpp has wheels for: Linux x86-64, macOS arm64, Windows."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """Where the engine stands.
+
+    Attributes:
+        phase: what it is doing.
+        since: Unix time in seconds at which it began to.
+        reason: why it left the phase before, in words; empty when that was expected.
+        last_exit: how the latest child ended, for instance ``was killed by SIGKILL``; ``None`` while the first runs.
+    """
+
+    phase: Phase
+    since: float
+    reason: str = ""
+    last_exit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """How closely the child is watched, in seconds.
+
+    Attributes:
+        check_every: pause between health checks.
+        check_timeout: how long one may take.
+        checks_missed: consecutive failures after which the child counts as hung and is killed.
+        backoff_first / backoff_most: pause before the first restart, doubled for each one after up to the most.
+        stable_after: uptime after which the next restart starts from ``backoff_first`` again.
+        stop_grace: from SIGTERM to SIGKILL.
+    """
+
+    check_every: float = 5.0
+    check_timeout: float = 5.0
+    checks_missed: int = 3
+    backoff_first: float = 0.25
+    backoff_most: float = 60.0
+    stable_after: float = 120.0
+    stop_grace: float = 5.0
+
+    def backoff(self, failures: int, jitter: float) -> float:
+        """Pause before restart number ``failures``, spread by up to a half by ``jitter`` in [0, 1)."""
+        doubled: float = self.backoff_first * 2.0 ** min(failures - 1, 30)
+        return min(self.backoff_most, doubled) * (0.5 + jitter / 2)
+
+
+def default_threads() -> int:
+    """One fewer than the cores this process may use: a busy neighbour then costs little decode speed."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, cores - 1)
+
+
+class Engine:
+    """A supervised llama.cpp server for one model.
+
+    The address changes with each restart: read `base_url` for every call.
+
+    Attributes:
+        state: where it stands now.
+        restarts: how often the child had to be replaced.
+        context: tokens of context of each slot, as the engine reports it once it has started.
+        slots: calls served at once.
+        pid: process id of the child; ``None`` when there is none.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        model: ModelFile,
+        logs: Path,
+        *,
+        supervision: Supervision | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.model = model
+        self.slots = settings.slots
+        self.context = settings.context
+        self.restarts = 0
+        self.log = EngineLog(logs)
+        self._settings = settings
+        self._supervision = supervision or Supervision()
+        self._clock, self._sleep, self._jitter = clock, sleep, jitter
+        self._address: str | None = None
+        self._child: asyncio.subprocess.Process | None = None
+        self._log_reader: asyncio.Task[None] | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._client: Client | None = None
+        self._last_exit: str | None = None
+        self.state = EngineState("stopped", clock())
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, while there is one."""
+        return self._child.pid if self._child is not None and self._child.returncode is None else None
+
+    @property
+    def base_url(self) -> str:
+        """Root of the OpenAI-compatible interface, ``http://127.0.0.1:PORT/v1``.
+
+        Raises:
+            EngineUnavailable: it is not ready; the message says why.
+        """
+        if self._address is None or self.state.phase != "ready":
+            raise self._unavailable()
+        return f"{self._address}/v1"
+
+    async def start(self) -> None:
+        """Load the model and return when the engine answers.
+
+        Raises:
+            EngineUnavailable: it could not be loaded within ``engine.start_seconds``, with the cause.
+        """
+        timeout = timedelta(seconds=self._supervision.check_timeout)
+        self._client = ClientBuilder().no_proxy().http1_only().pool_max_idle_per_host(0).timeout(timeout).build()
+        self._enter("loading")
+        try:
+            await self._launch()
+        except EngineUnavailable as error:
+            self._enter("failed", error.message)
+            await self._close_client()
+            raise
+        self._supervisor = asyncio.create_task(self._supervise(), name="engine supervisor")
+
+    async def wait_ready(self, timeout_seconds: float) -> None:
+        """Return as soon as the engine is ready.
+
+        Raises:
+            EngineUnavailable: it was not ready in time, or it is stopped or failed for good.
+        """
+        if self.state.phase in ("stopped", "failed"):
+            raise self._unavailable()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._ready.wait()
+        except TimeoutError:
+            raise self._unavailable() from None
+
+    async def stop(self) -> None:
+        """End the child: SIGTERM, and SIGKILL if it lingers. Doing it twice does no harm."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+            self._supervisor = None
+        await self._end_child()
+        await self._close_client()
+        if self.state.phase != "stopped":
+            self._enter("stopped")
+
+    async def _supervise(self) -> None:
+        failures = 0
+        while True:
+            began = self._clock()
+            reason = await self._until_it_ends()
+            failures = 1 if self._clock() - began >= self._supervision.stable_after else failures + 1
+            while True:
+                self._enter("restarting", reason)
+                await self._sleep(self._supervision.backoff(failures, self._jitter()))
+                try:
+                    await self._launch()
+                except EngineUnavailable as error:
+                    reason = error.message
+                    failures += 1
+                else:
+                    self.restarts += 1
+                    break
+
+    async def _until_it_ends(self) -> str:
+        """Watch the child until it is gone, killing it when it hangs; say why it is gone."""
+        assert self._child is not None  # noqa: S101  launched by the caller
+        ended = asyncio.create_task(self._child.wait())
+        missed = 0
+        try:
+            while not (await asyncio.wait({ended}, timeout=self._supervision.check_every))[0]:
+                missed = 0 if await self._answers() else missed + 1
+                if missed >= self._supervision.checks_missed:
+                    await self._end_child(signal.SIGKILL)
+                    return f"the engine did not answer {missed} health checks in a row"
+        finally:
+            ended.cancel()
+        await self._end_child()
+        return f"the engine {self._last_exit}"
+
+    async def _answers(self) -> bool:
+        try:
+            status, _ = await self._get("/health")
+        except RequestError:
+            return False
+        return status == HTTPStatus.OK
+
+    async def _launch(self) -> None:
+        try:
+            self._address = await self._load()
+            _, properties = await self._get("/props")
+            self.context = properties["default_generation_settings"]["n_ctx"]
+        except BaseException as error:
+            self._address = None
+            await self._end_child(signal.SIGKILL)
+            if isinstance(error, ModelFileError):
+                raise EngineUnavailable(error.message, remedy=error.remedy) from error
+            if isinstance(error, OSError | RequestError):
+                raise EngineUnavailable(f"the engine could not be started: {error}") from error
+            raise
+        self._enter("ready")
+
+    async def _load(self) -> str:
+        """Spawn a child and return the address it reports."""
+        name, wait = self.model.name, self._settings.start_seconds
+        config = await asyncio.to_thread(self._child_config)
+        self.log.tail.clear()
+        child = self._child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "breakeven.box.engine_child"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C in a terminal is the parent's to handle
+        )
+        assert child.stdin is not None  # noqa: S101  asked for above
+        assert child.stdout is not None  # noqa: S101
+        self._log_reader = asyncio.create_task(self._keep_log(child))
+        child.stdin.write(msgspec.json.encode(config) + b"\n")
+        try:
+            async with asyncio.timeout(wait):
+                line = await child.stdout.readline()
+        except TimeoutError:
+            raise EngineUnavailable(
+                f"model {name!r} did not load within engine.start_seconds = {wait:g}",
+                remedy="Raise it, or choose a smaller model.",
+            ) from None
+        if not line:
+            await self._end_child()
+            raise self._load_failed(f"the engine {self._last_exit}")
+        report: Report = msgspec.json.decode(line, type=Ready | Failed)
+        if isinstance(report, Ready):
+            return report.address
+        if report.missing_library:
+            raise EngineUnavailable(f"the embedded engine cannot run here: {report.cause}", remedy=NO_LIBRARY)
+        await self._end_child()
+        raise self._load_failed(report.cause)
+
+    def _load_failed(self, cause: str) -> EngineUnavailable:
+        return EngineUnavailable(
+            f"model {self.model.name!r} ({self.model.path}) could not be loaded: {self.log.first_error() or cause}",
+            remedy=f"Check that it fits the memory (engine.context × engine.slots) and is sound; see {self.log.path}.",
+        )
+
+    def _child_config(self) -> ChildConfig:
+        trained_for = self.model.shape().context_length
+        return ChildConfig(
+            model_path=str(self.model.path),
+            alias=self.model.name,
+            context=min(self._settings.context, trained_for or self._settings.context),
+            slots=self.slots,
+            threads=self._settings.threads or default_threads(),
+            gpu_layers=self._settings.gpu_layers,
+            cache_ram_mib=self._settings.cache_ram_mib,
+            embeddings=self._settings.embeddings,
+        )
+
+    async def _keep_log(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stderr is not None  # noqa: S101  asked for at the start
+        while words := await child.stderr.read(1 << 16):
+            self.log.write(words)
+
+    async def _get(self, path: str) -> tuple[int, Any]:
+        assert self._client is not None  # noqa: S101  built by start()
+        response = await self._client.get(f"{self._address}{path}").build().send()
+        return response.status, await response.json()
+
+    async def _end_child(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Make sure the child is gone, its exit noted and its last words in the log."""
+        child = self._child
+        if child is None:
+            return
+        self._ready.clear()
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(how)
+            try:
+                async with asyncio.timeout(self._supervision.stop_grace):
+                    await child.wait()
+            except TimeoutError:
+                child.kill()
+                await child.wait()
+        if self._log_reader is not None:
+            await self._log_reader
+        self._last_exit = _exit_in_words(child.returncode)
+        self._child = self._log_reader = self._address = None
+
+    async def _close_client(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _enter(self, phase: Phase, reason: str = "") -> None:
+        self.state = EngineState(phase, self._clock(), reason, self._last_exit)
+        if phase == "ready":
+            self._ready.set()
+        else:
+            self._ready.clear()
+
+    def _unavailable(self) -> EngineUnavailable:
+        reason = f": {self.state.reason}" if self.state.reason else ""
+        again = self.state.phase in ("loading", "restarting")
+        return EngineUnavailable(
+            f"the local engine is {self.state.phase}{reason}",
+            remedy="Try again in a few seconds." if again else f"Its log is {self.log.path}.",
+        )
+
+
+def _exit_in_words(returncode: int | None) -> str:
+    if returncode is not None and returncode < 0:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    return f"ended with exit code {returncode}"

@@ -1,0 +1,224 @@
+"""The supervised engine, on the real llama.cpp with the demo model."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pyreqwest.simple.request import pyreqwest_get, pyreqwest_post
+
+from breakeven.box.engine import Engine, Supervision
+from breakeven.box.models import ModelFile
+from breakeven.config import EngineSettings
+from breakeven.errors import EngineUnavailable
+
+pytestmark = pytest.mark.engine
+
+SETTINGS = EngineSettings(context=512, slots=2, cache_ram_mib=0)
+WATCHFUL = Supervision(check_every=0.05, check_timeout=0.2, checks_missed=3, backoff_first=0.01)
+
+
+def on_engine(model: ModelFile, logs: Path, act: Callable[[Engine], Coroutine[Any, Any, None]], **options: Any) -> None:
+    async def session() -> None:
+        engine = Engine(SETTINGS, model, logs, supervision=WATCHFUL, **options)
+        await engine.start()
+        try:
+            await act(engine)
+        finally:
+            await engine.stop()
+
+    asyncio.run(session())
+
+
+async def ask(engine: Engine, prompt: str = "Say hello.", **more: Any) -> tuple[int, dict[str, Any]]:
+    body = {"model": "demo", "max_tokens": 4, "messages": [{"role": "user", "content": prompt}], **more}
+    response = await pyreqwest_post(f"{engine.base_url}/chat/completions").body_json(body).send()
+    return response.status, await response.json()
+
+
+async def replaced(engine: Engine) -> None:
+    while engine.restarts == 0:
+        await asyncio.sleep(0.01)
+    await engine.wait_ready(30)
+
+
+def test_it_answers_chats_with_token_counts(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act(engine: Engine) -> None:
+        status, answer = await ask(engine)
+        assert status == 200
+        assert answer["usage"]["completion_tokens"] <= 4
+        assert (engine.state.phase, engine.context, engine.slots, engine.restarts) == ("ready", 512, 2, 0)
+
+    on_engine(demo_model, tmp_path, act)
+
+
+def test_context_is_never_wider_than_the_model_was_trained_for(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def session() -> None:
+        engine = Engine(EngineSettings(context=100_000, slots=1), demo_model, tmp_path)
+        await engine.start()
+        assert engine.context == 8192
+        await engine.stop()
+
+    asyncio.run(session())
+
+
+def test_a_killed_child_is_replaced_while_calls_fail_with_a_retryable_error(
+    demo_model: ModelFile, tmp_path: Path
+) -> None:
+    async def act(engine: Engine) -> None:
+        first = engine.pid
+        assert first is not None
+        calls = [asyncio.create_task(ask(engine, max_tokens=300)) for _ in range(2)]
+        await asyncio.sleep(0)
+        os.kill(first, signal.SIGKILL)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(answer, Exception) for answer in answers)
+        await replaced(engine)
+        assert engine.pid != first
+        assert engine.state.last_exit == "was killed by SIGKILL"
+        assert (await ask(engine))[0] == 200
+
+    on_engine(demo_model, tmp_path, act)
+
+
+def test_a_hung_child_is_killed_and_replaced(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act(engine: Engine) -> None:
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGSTOP)
+        await replaced(engine)
+        assert (await ask(engine))[0] == 200
+
+    on_engine(demo_model, tmp_path, act)
+
+
+def test_while_it_restarts_the_error_says_so(demo_model: ModelFile, tmp_path: Path) -> None:
+    paused, resume = asyncio.Event(), asyncio.Event()
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        paused.set()
+        await resume.wait()
+
+    async def act(engine: Engine) -> None:
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        await paused.wait()
+        with pytest.raises(
+            EngineUnavailable, match=r"restarting: the engine was killed by SIGKILL.*Try again"
+        ) as caught:
+            _ = engine.base_url
+        assert caught.value.retryable
+        assert engine.pid is None
+        with pytest.raises(EngineUnavailable, match="restarting"):
+            await engine.wait_ready(0.01)
+        resume.set()
+        await engine.wait_ready(30)
+        assert pauses == [0.0075]
+
+    on_engine(demo_model, tmp_path, act, sleep=pause, jitter=lambda: 0.5)
+
+
+def test_stopping_ends_the_child_and_is_idempotent(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def session() -> None:
+        engine = Engine(SETTINGS, demo_model, tmp_path)
+        await engine.start()
+        child = psutil.Process(engine.pid)
+        await engine.stop()
+        await engine.stop()
+        assert not child.is_running()
+        assert engine.state.phase == "stopped"
+        with pytest.raises(EngineUnavailable, match="stopped"):
+            _ = engine.base_url
+        with pytest.raises(EngineUnavailable, match="stopped"):
+            await engine.wait_ready(1)
+
+    asyncio.run(session())
+
+
+def test_no_orphan_is_left_when_the_parent_is_killed(demo_model: ModelFile, tmp_path: Path) -> None:
+    program = f"""
+import asyncio
+from pathlib import Path
+from breakeven.box.engine import Engine
+from breakeven.box.models import resolve
+from breakeven.config import EngineSettings
+
+async def main():
+    engine = Engine(EngineSettings(context=512), resolve({str(demo_model.path)!r}, Path()), Path({str(tmp_path)!r}))
+    await engine.start()
+    print(engine.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    gone, alive = psutil.wait_procs([child], timeout=10)
+    assert (gone, alive) == ([child], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"no model at all", "is not a GGUF file"),
+        (b"GGUF\x03\0\0\0", "is damaged"),
+    ],
+)
+def test_an_unusable_file_is_reported_with_its_cause(content: bytes | None, cause: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    model = ModelFile(name="bad", path=path, size=0, source="test")
+    engine = Engine(SETTINGS, model, tmp_path)
+    with pytest.raises(EngineUnavailable, match=cause):
+        asyncio.run(engine.start())
+    assert (engine.state.phase, engine.pid) == ("failed", None)
+
+
+def test_a_model_that_llama_cpp_refuses_is_reported_in_its_words(demo_model: ModelFile, tmp_path: Path) -> None:
+    path = tmp_path / "strange.gguf"
+    path.write_bytes(
+        demo_model.path.read_bytes().replace(
+            b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama",
+            b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0quark",
+        )
+    )
+    model = ModelFile(name="strange", path=path, size=0, source="test")
+    with pytest.raises(EngineUnavailable, match=r"'strange'.*unknown model architecture: 'quark'"):
+        asyncio.run(Engine(SETTINGS, model, tmp_path).start())
+
+
+def test_a_load_that_takes_too_long_is_given_up(demo_model: ModelFile, tmp_path: Path) -> None:
+    engine = Engine(EngineSettings(start_seconds=0.01), demo_model, tmp_path)
+    with pytest.raises(EngineUnavailable, match=r"engine\.start_seconds = 0\.01"):
+        asyncio.run(engine.start())
+    assert engine.pid is None
+
+
+def test_its_words_go_to_the_log_file(demo_model: ModelFile, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async def act(engine: Engine) -> None:
+        await ask(engine)
+
+    on_engine(demo_model, tmp_path, act)
+    assert "model loaded" in (tmp_path / "engine.log").read_text()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_health_is_served_outside_the_versioned_interface(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act(engine: Engine) -> None:
+        response = await pyreqwest_get(engine.base_url.removesuffix("/v1") + "/health").send()
+        assert await response.json() == {"status": "ok"}
+
+    on_engine(demo_model, tmp_path, act)
