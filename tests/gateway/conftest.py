@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import openai
 import pytest
 from breakeven.ledger.ledger import Ledger
+from breakeven.ledger.store import Store
 from tests.fakes import upstream
 
 from breakeven import config
@@ -33,14 +35,24 @@ class RunningGateway:
 
     url: str
     ledger: Ledger
+    home: Path
 
     def client(self, key: str = "none") -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
 
     def calls(self) -> list[Call]:
         """All calls in the ledger, oldest first."""
-        self.ledger.flush(10)
-        return list(self.ledger.store.read_calls())
+        assert self.ledger.flush(10)
+        return booked_calls(self.home)
+
+
+def booked_calls(home: Path) -> list[Call]:
+    """All calls in the database of this home, oldest first."""
+    store = Store.open(config.LedgerSettings(), home)
+    try:
+        return list(store.calls(0, math.inf))
+    finally:
+        store.close()
 
 
 @contextmanager
@@ -55,14 +67,14 @@ def run_gateway(
     async def main() -> None:
         listener = bind("127.0.0.1", 0)
         with listener:
-            async with assemble(settings, home, environment or {}, quiet=True) as assembly:
+            async with assemble(settings, home, environment or {}) as assembly:
                 state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
                 state["ledger"] = assembly.desk.ledger
                 state["port"] = listener.getsockname()[1]
                 server = GatewayServer(Gateway(assembly.desk), 1)
                 serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-                if assembly.engine is not None:
-                    await assembly.engine.wait_ready(60)
+                if assembly.engine_start is not None:
+                    await assembly.engine_start
                 started.set()
                 await state["stop"].wait()
                 server.should_exit = True
@@ -84,7 +96,7 @@ def run_gateway(
         thread.join(10)
         raise state["error"]
     try:
-        yield RunningGateway(f"http://127.0.0.1:{state['port']}", state["ledger"])
+        yield RunningGateway(f"http://127.0.0.1:{state['port']}", state["ledger"], home)
     finally:
         state["loop"].call_soon_threadsafe(state["stop"].set)
         thread.join(30)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from breakeven.ledger.ledger import Ledger
 from tests.fakes.upstream import Upstream
+from tests.gateway.conftest import booked_calls
 
 from breakeven import config
 
@@ -115,10 +116,10 @@ def kill_under_load(home: Path, file: Path, kills: int, seed: int) -> list[str]:
 def booked_ids(home: Path) -> list[str]:
     ledger = Ledger.open(config.LedgerSettings(), home)
     try:
-        ledger.flush(30)
-        return [call.id for call in ledger.store.read_calls()]
+        assert ledger.flush(30)
     finally:
         ledger.close()
+    return [call.id for call in booked_calls(home)]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from breakeven import config
 from breakeven.errors import BreakevenError, InputError
@@ -53,6 +54,30 @@ def reporting_errors() -> Iterator[None]:
 def load_settings(config_file: Path | None) -> config.Settings:
     """The settings that every command starts from."""
     return config.load(config.find_file(config_file))
+
+
+class DownloadProgress:
+    """A progress bar that appears when there is something to show, called as ``box.models.Progress`` is."""
+
+    def __init__(self, *, hidden: bool = False) -> None:
+        self._columns: Progress | None = None
+        self._hidden = hidden
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, doing: str, done: int, total: int | None) -> None:
+        """Note how far ``doing`` has come, in bytes."""
+        if self._columns is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            self._columns = Progress(*columns, console=err, disable=self._hidden)
+            self._columns.start()
+        if doing not in self._tasks:
+            self._tasks[doing] = self._columns.add_task(doing, total=total)
+        self._columns.update(self._tasks[doing], completed=done, total=total)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._columns is not None:
+            self._columns.stop()
 
 
 def home_of(settings: config.Settings) -> Path:

@@ -56,17 +56,18 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
     from breakeven.gateway.assembly import assemble
     from breakeven.gateway.server import GatewayServer, bind
 
-    listener = bind(settings.gateway.host, settings.gateway.port)
-    with listener:
+    home = console.home_of(settings)
+    progress = console.DownloadProgress(hidden=as_json)
+    with bind(settings.gateway.host, settings.gateway.port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://{host if ':' not in host else f'[{host}]'}:{port}"
-        async with assemble(settings, console.home_of(settings), quiet=as_json) as assembly:
+        async with assemble(settings, home, progress=progress) as assembly:
+            progress.close()
             server = GatewayServer(Gateway(assembly.desk), settings.gateway.shutdown_seconds)
             async with server.running(listener):
-                _announce(url, settings, assembly)
-                if assembly.engine is not None:
-                    with console.err.status("loading the model …"):
-                        await assembly.engine.wait_ready(settings.engine.start_seconds)
+                _announce(url, home, assembly)
+                if assembly.engine_start is not None:
+                    await server.unless_stopped(assembly.engine_start)
                 if as_json:
                     sys.stdout.write(f'{{"ready": true, "url": "{url}"}}\n')
                     sys.stdout.flush()
@@ -76,13 +77,12 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
                 console.err.print("stopping: calls in flight may finish, then the books are closed")
 
 
-def _announce(url: str, settings: Settings, assembly: Assembly) -> None:
+def _announce(url: str, home: Path, assembly: Assembly) -> None:
     from rich.markup import escape
 
     models = ", ".join(route.name for route in assembly.desk.table)
-    console.err.print(f"[bold]breakeven[/] {url}/v1   models: {escape(models) or 'none'}", highlight=False)
-    for note in assembly.notes:
-        console.err.print(f"  · {escape(note)}", highlight=False)
-    console.err.print(
-        f"  · Books are kept in {escape(str(console.home_of(settings)))}.", highlight=False, soft_wrap=True
-    )
+    console.err.print(f"[bold]breakeven[/] at {url}/v1 serves {escape(models) or 'no model'}", highlight=False)
+    for note in (*assembly.notes, f"The books are kept in {home}."):
+        console.err.print(f"  · {escape(note)}", highlight=False, soft_wrap=True)
+    if assembly.engine_start is not None:
+        console.err.print("  · The model is loading; calls wait for it.")

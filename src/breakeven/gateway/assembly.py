@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,7 +15,7 @@ from breakeven.box.discovery import Found, discover
 from breakeven.box.engine import Engine
 from breakeven.box.engine_provider import NAME as ENGINE
 from breakeven.box.engine_provider import EngineProvider
-from breakeven.box.models import ModelFile, resolve
+from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.power import metered_energy
 from breakeven.catalog.machines import box_cost
@@ -41,17 +42,19 @@ class Assembly:
     Attributes:
         desk: what the endpoints work with.
         engine: the embedded engine, if this gateway runs one.
+        engine_start: its first load, still under way when the gateway opens; fails as ``Engine.start`` does.
         notes: what a person should know, a sentence each.
     """
 
     desk: Desk
     engine: Engine | None
+    engine_start: asyncio.Task[None] | None
     notes: tuple[str, ...]
 
 
 @asynccontextmanager
 async def assemble(
-    settings: Settings, home: Path, environment: Mapping[str, str] = os.environ, *, quiet: bool = False
+    settings: Settings, home: Path, environment: Mapping[str, str] = os.environ, progress: Progress = no_progress
 ) -> AsyncIterator[Assembly]:
     """Start what the settings ask for; on leaving, stop it and close the books.
 
@@ -78,13 +81,12 @@ async def assemble(
             providers[server_found.kind] = server
             closers.append(server.close)
             notes.append(_found_note(server_found))
-        engine = None
-        model = None
+        engine, model, engine_start = None, None, None
         if _wants_engine(settings, found):
-            model = await resolve(settings.engine.model, home, quiet=quiet)
-            engine = Engine(settings.engine, model, home)
-            await engine.begin()
-            closers.append(engine.stop)
+            model = await asyncio.to_thread(resolve, settings.engine.model, home, progress)
+            engine = Engine(settings.engine, model, home / "logs")
+            engine_start = asyncio.create_task(engine.start())
+            closers.append(partial(_stop_engine, engine, engine_start))
             engine_provider = EngineProvider(engine, settings.engine)
             providers[ENGINE] = engine_provider
             closers.append(engine_provider.close)
@@ -105,11 +107,17 @@ async def assemble(
             readiness=partial(_readiness, ledger, engine),
             max_body_bytes=settings.gateway.max_body_bytes,
         )
-        yield Assembly(desk, engine, tuple(notes))
+        yield Assembly(desk, engine, engine_start, tuple(notes))
     finally:
         for close in reversed(closers):
             await close()
-        ledger.close()
+        await asyncio.to_thread(ledger.close)
+
+
+async def _stop_engine(engine: Engine, start: asyncio.Task[None]) -> None:
+    start.cancel()
+    await asyncio.gather(start, return_exceptions=True)
+    await engine.stop()
 
 
 def _may_discover(settings: Settings) -> bool:
@@ -188,11 +196,11 @@ def _routes(
 
 def _readiness(ledger: Ledger, engine: Engine | None) -> Readiness:
     status = ledger.status()
-    checks = {"ledger": "ok" if status.accepting else status.trouble or "refusing"}
-    if status.trouble and status.accepting:
-        checks["ledger"] = f"degraded: {status.trouble}"
+    trouble = status.database_error or status.journal_error
+    checks = {"ledger": status.refusing_because or (f"degraded: {trouble}" if trouble else "ok")}
     ready = status.accepting
     if engine is not None:
-        checks["engine"] = str(engine.state)
-        ready = ready and engine.ready
+        state = engine.state
+        checks["engine"] = f"{state.phase}: {state.reason}" if state.reason else state.phase
+        ready = ready and state.phase == "ready"
     return Readiness(ready, checks)

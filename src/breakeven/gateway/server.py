@@ -91,6 +91,14 @@ class GatewayServer(uvicorn.Server):
         """Wait for SIGINT or SIGTERM."""
         await self._asked_to_stop.wait()
 
+    async def unless_stopped(self, work: asyncio.Task[None]) -> None:
+        """Wait for ``work``, or for the signal to stop, whichever comes first; errors of ``work`` are raised."""
+        stop = asyncio.ensure_future(self._asked_to_stop.wait())
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if work.done():
+            work.result()
+
     def _stop(self) -> None:
         if self._asked_to_stop.is_set():
             self.force_exit = True
