@@ -17,7 +17,8 @@ BreakevenError
 │   ├── EngineUnavailable   the local engine is loading, restarting or gone; retryable
 │   └── StreamCut           the answer broke off after it had begun
 ├── LedgerError             the books cannot be written or read
-│   └── LedgerUnavailable   nowhere to write: new calls are refused
+│   ├── LedgerUnavailable   nowhere to write: new calls are refused
+│   └── RecordRejected      the database refuses a record for its content
 └── ModelFileError          a model could not be fetched or verified
 """
 
@@ -179,6 +180,12 @@ class LedgerUnavailable(LedgerError):
 
     code = "ledger_unavailable"
     status = 503
+
+
+class RecordRejected(LedgerError):
+    """The database refuses a record for its content; trying again would not help."""
+
+    code = "record_rejected"
 
 
 class ModelFileError(BreakevenError):

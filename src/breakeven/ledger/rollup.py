@@ -1,0 +1,139 @@
+"""Daily totals of calls: exact sums, and beside each sum how many attempts it is missing. Pure.
+
+A sum over attempts of which some are unknown is a lower bound. Each sum therefore carries the count of its
+unknowns, and nothing unknown is ever added as zero without being counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from typing import Any
+
+from breakeven.economics.tokens import TokenCounts
+from breakeven.ledger.records import Attempt, Call
+from breakeven.ledger.schema import COUNTS, EXACT_SUMS, MONEY_PARTS, PROVENANCE_KEY, TOKEN_CLASSES, TOTAL_KEY
+
+exact = Context(prec=1000, traps=[Inexact, InvalidOperation, Overflow])
+"""Sums of money never round: a sum that would need to is an error."""
+
+LONGEST_KEY = 200
+"""Characters kept of a name in a key of the totals; a server may call its model what it likes."""
+
+NOT_ATTEMPTED = "none"
+"""Provider, locality and model of a call that was refused before any upstream saw it."""
+
+LOCAL_ONLY = ("box_seconds", "watt_hours", "marginal_energy_usd", "idle_share_usd", "amortisation_share_usd")
+"""Figures that a remote attempt does not have: there their absence is not an unknown."""
+
+
+class Rollup:
+    """Totals to be added to those in the database.
+
+    ``totals`` rows are keyed by ``TOTAL_KEY``. ``kept`` marks the last attempt of a call, the one whose answer the
+    client got if it got any; it carries the call itself (``calls``, ``escalations``) and the call's outcome, the
+    attempts before it their own. ``model`` is what was served, else what was asked for.
+    """
+
+    def __init__(self, calls: Iterable[Call] = ()) -> None:
+        self.totals: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.provenance: dict[tuple[Any, ...], int] = {}
+        for call in calls:
+            self.add(call)
+
+    def add(self, call: Call) -> None:
+        """Count one call."""
+        day = datetime.fromtimestamp(call.received_at, UTC).date()
+        origin = call.origin[:LONGEST_KEY]
+        if not call.attempts:
+            key = (day, origin, NOT_ATTEMPTED, NOT_ATTEMPTED, NOT_ATTEMPTED, call.outcome, True)
+            self._row(key, call.received_at)["calls"] += 1
+            return
+        last = call.attempts[-1]
+        for attempt in call.attempts:
+            kept = attempt is last
+            key = (
+                day,
+                origin,
+                attempt.provider[:LONGEST_KEY],
+                attempt.locality,
+                (attempt.model_served or attempt.model_asked)[:LONGEST_KEY],
+                call.outcome if kept else attempt.outcome,
+                kept,
+            )
+            row = self._row(key, call.received_at)
+            row["attempts"] += 1
+            if kept:
+                row["calls"] += 1
+                row["escalations"] += escalated(call)
+            _add_tokens(row, attempt.tokens)
+            _add_sums(row, attempt)
+            self._add_provenance(day, origin, attempt)
+
+    def total_rows(self) -> list[dict[str, Any]]:
+        """Rows of ``daily_totals``, in key order, so that concurrent writers lock them in the same order."""
+        return [dict(zip(TOTAL_KEY, key, strict=True)) | self.totals[key] for key in sorted(self.totals)]
+
+    def provenance_rows(self) -> list[dict[str, Any]]:
+        """Rows of ``daily_provenance``, in key order."""
+        return [
+            dict(zip(PROVENANCE_KEY, key, strict=True)) | {"attempts": count}
+            for key, count in sorted(self.provenance.items())
+        ]
+
+    def _row(self, key: tuple[Any, ...], at: float) -> dict[str, Any]:
+        row = self.totals.get(key)
+        if row is None:
+            row = dict.fromkeys(COUNTS, 0) | dict.fromkeys(EXACT_SUMS, Decimal(0)) | {"first_at": at, "last_at": at}
+            self.totals[key] = row
+        elif at < row["first_at"]:
+            row["first_at"] = at
+        elif at > row["last_at"]:
+            row["last_at"] = at
+        return row
+
+    def _add_provenance(self, day: date, origin: str, attempt: Attempt) -> None:
+        self._count(day, origin, "tokens", "", attempt.counted_by, "", "")
+        if attempt.power_meter is not None:
+            self._count(day, origin, "watt_hours", "", attempt.power_meter, "", "")
+        for figure, subject, price in (
+            ("billed", attempt.model_served or attempt.model_asked, attempt.price),
+            ("counterfactual", attempt.reference_model or "", attempt.reference_price),
+        ):
+            if price is not None:
+                self._count(day, origin, figure, subject, price.source, price.effective or "", price.snapshot)
+
+    def _count(self, day: date, origin: str, figure: str, *names: str) -> None:
+        key = (day, origin, figure, *(name[:LONGEST_KEY] for name in names))
+        self.provenance[key] = self.provenance.get(key, 0) + 1
+
+
+def escalated(call: Call) -> bool:
+    """Whether a local attempt was followed by a remote one, so that the call was paid for twice."""
+    localities = [attempt.locality for attempt in call.attempts]
+    return "local" in localities and "remote" in localities[localities.index("local") :]
+
+
+def _add_tokens(row: dict[str, Any], tokens: TokenCounts | None) -> None:
+    if tokens is None:
+        row["tokens_unknown"] += 1
+        return
+    for name in TOKEN_CLASSES[:-1]:
+        row[name] += getattr(tokens, name)
+    if tokens.reasoning is None:
+        row["reasoning_unknown"] += 1
+    else:
+        row["reasoning"] += tokens.reasoning
+
+
+def _add_sums(row: dict[str, Any], attempt: Attempt) -> None:
+    money = attempt.money
+    figures: dict[str, Decimal | float | None] = {f"{part}_usd": getattr(money, part) for part in MONEY_PARTS}
+    figures["box_seconds"] = attempt.box_seconds
+    figures["watt_hours"] = attempt.watt_hours
+    for name, value in figures.items():
+        if value is not None:
+            row[name] = exact.add(row[name], value if isinstance(value, Decimal) else Decimal(repr(value)))
+        elif attempt.locality == "local" or name not in LOCAL_ONLY:
+            row[f"{name}_unknown"] += 1

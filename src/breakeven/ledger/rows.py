@@ -1,0 +1,137 @@
+"""Between records and rows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from breakeven.economics.tokens import TokenCounts
+from breakeven.ledger.records import Attempt, Call, Durations, Money, PriceProvenance
+from breakeven.ledger.schema import MONEY_PARTS
+
+LONGEST_ID = 512
+"""Characters; an index entry of PostgreSQL must stay below 2.7 kB."""
+
+
+def call_row(call: Call) -> dict[str, Any]:
+    """The row of ``calls``.
+
+    Raises:
+        ValueError: the id is empty or too long to be a key.
+    """
+    if not 0 < len(call.id) <= LONGEST_ID:
+        raise ValueError(f"call id of {len(call.id)} characters: expected 1 to {LONGEST_ID}")
+    return {
+        "id": call.id,
+        "received_at": call.received_at,
+        "origin": call.origin,
+        "endpoint": call.endpoint,
+        "model": call.model,
+        "stream": call.stream,
+        "outcome": call.outcome,
+        "key": call.key,
+        "agent": call.agent,
+        "task": call.task,
+    }
+
+
+def attempt_row(call_id: str, attempt: Attempt) -> dict[str, Any]:
+    """The row of ``attempts``."""
+    tokens, spent, money = attempt.tokens, attempt.durations, attempt.money
+    price, reference = attempt.price, attempt.reference_price
+    return {
+        "call_id": call_id,
+        "number": attempt.number,
+        "provider": attempt.provider,
+        "locality": attempt.locality,
+        "model_asked": attempt.model_asked,
+        "model_served": attempt.model_served,
+        "started_at": attempt.started_at,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
+        "error": attempt.error,
+        "counted_by": attempt.counted_by,
+        "uncached_input": tokens and tokens.uncached_input,
+        "cache_read": tokens and tokens.cache_read,
+        "cache_write_5m": tokens and tokens.cache_write_5m,
+        "cache_write_1h": tokens and tokens.cache_write_1h,
+        "output": tokens and tokens.output,
+        "reasoning": tokens and tokens.reasoning,
+        "total_seconds": spent.total,
+        "queue_seconds": spent.queue,
+        "load_seconds": spent.load,
+        "prefill_seconds": spent.prefill,
+        "decode_seconds": spent.decode,
+        "first_token_seconds": spent.first_token,
+        "box_seconds": attempt.box_seconds,
+        "watt_hours": attempt.watt_hours,
+        "power_meter": attempt.power_meter,
+        "billed_usd": money.billed,
+        "marginal_energy_usd": money.marginal_energy,
+        "idle_share_usd": money.idle_share,
+        "amortisation_share_usd": money.amortisation_share,
+        "counterfactual_usd": money.counterfactual,
+        "price_source": price and price.source,
+        "price_effective": price and price.effective,
+        "price_snapshot": price and price.snapshot,
+        "reference_model": attempt.reference_model,
+        "reference_source": reference and reference.source,
+        "reference_effective": reference and reference.effective,
+        "reference_snapshot": reference and reference.snapshot,
+    }
+
+
+def call_from_rows(call: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]]) -> Call:
+    """The record that ``call_row`` and ``attempt_row`` were made from."""
+    return Call(**call, attempts=tuple(_attempt(row) for row in attempts))
+
+
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        number=row["number"],
+        provider=row["provider"],
+        locality=row["locality"],
+        model_asked=row["model_asked"],
+        model_served=row["model_served"],
+        started_at=row["started_at"],
+        outcome=row["outcome"],
+        reason=row["reason"],
+        error=row["error"],
+        counted_by=row["counted_by"],
+        tokens=_tokens(row),
+        durations=Durations(
+            total=row["total_seconds"],
+            queue=row["queue_seconds"],
+            load=row["load_seconds"],
+            prefill=row["prefill_seconds"],
+            decode=row["decode_seconds"],
+            first_token=row["first_token_seconds"],
+        ),
+        box_seconds=row["box_seconds"],
+        watt_hours=row["watt_hours"],
+        power_meter=row["power_meter"],
+        money=Money(**{part: row[f"{part}_usd"] for part in MONEY_PARTS}),
+        price=_provenance(row, "price"),
+        reference_model=row["reference_model"],
+        reference_price=_provenance(row, "reference"),
+    )
+
+
+def _tokens(row: Mapping[str, Any]) -> TokenCounts | None:
+    if row["output"] is None:
+        return None
+    return TokenCounts(
+        uncached_input=row["uncached_input"],
+        cache_read=row["cache_read"],
+        cache_write_5m=row["cache_write_5m"],
+        cache_write_1h=row["cache_write_1h"],
+        output=row["output"],
+        reasoning=row["reasoning"],
+    )
+
+
+def _provenance(row: Mapping[str, Any], what: str) -> PriceProvenance | None:
+    source = row[f"{what}_source"]
+    if source is None:
+        return None
+    return PriceProvenance(source, row[f"{what}_effective"], row[f"{what}_snapshot"])
