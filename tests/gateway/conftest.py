@@ -13,15 +13,15 @@ from typing import Any
 
 import openai
 import pytest
-from breakeven.ledger.ledger import Ledger
-from breakeven.ledger.store import Store
 from tests.fakes import upstream
 
 from breakeven import config
 from breakeven.gateway.app import Gateway
 from breakeven.gateway.assembly import assemble
 from breakeven.gateway.server import GatewayServer, bind, new_event_loop
+from breakeven.ledger.ledger import Ledger
 from breakeven.ledger.records import Call
+from breakeven.ledger.store import Store
 
 MODELS = [
     "ok", "ok-json", "cut", "ends-early", "error-inside", "malformed", "endless", "gated", "no-usage", "hang-up",
