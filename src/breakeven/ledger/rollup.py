@@ -6,7 +6,8 @@ unknowns, and nothing unknown is ever added as zero without being counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
@@ -26,6 +27,49 @@ NOT_ATTEMPTED = "none"
 
 LOCAL_ONLY = ("box_seconds", "watt_hours", "marginal_energy_usd", "idle_share_usd", "amortisation_share_usd")
 """Figures that a remote attempt does not have: there their absence is not an unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class DailyTotal:
+    """A row of ``daily_totals``.
+
+    Attributes:
+        kept: whether these attempts were the last of their calls.
+        first_at / last_at: Unix time of the first and last call.
+        counts: by the names in ``schema.COUNTS``.
+        sums: exact, by the names in ``schema.EXACT_SUMS``; ``counts[f"{name}_unknown"]`` attempts are missing.
+    """
+
+    day: date
+    origin: str
+    provider: str
+    locality: str
+    model: str
+    outcome: str
+    kept: bool
+    first_at: float
+    last_at: float
+    counts: Mapping[str, int]
+    sums: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenanceCount:
+    """How many attempts of a period took a figure from one source.
+
+    Attributes:
+        figure: ``tokens``, ``watt_hours``, ``billed`` or ``counterfactual``.
+        subject: the model priced, or empty.
+        source: who counted, the meter's name, or the price book.
+        effective / snapshot: of the price, or empty.
+    """
+
+    figure: str
+    subject: str
+    source: str
+    effective: str
+    snapshot: str
+    attempts: int
 
 
 class Rollup:
