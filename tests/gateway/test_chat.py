@@ -221,7 +221,7 @@ def test_what_the_upstream_refuses_is_told_in_the_openai_shape(
 def test_embeddings_that_a_model_cannot_make_are_refused_clearly(serve: Serve, fake: Upstream) -> None:
     gateway = serve(remote(fake))
     status, _, document = post(gateway, "/v1/embeddings", json.dumps({"model": "no-embeddings", "input": "x"}).encode())
-    assert status == 501
+    assert status == 400
     assert "--embeddings" in document["error"]["message"]
 
 
