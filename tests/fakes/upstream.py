@@ -9,7 +9,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,8 @@ class _Server:
             self.seen.client_left.set()
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _answer(
         self, document: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -74,8 +74,8 @@ class Load:
         body = json.dumps(
             {"model": "ok", "stream": number % 2 == 0, "messages": [{"role": "user", "content": "x" * 500}]}
         )
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
             while True:
                 connection.request("POST", "/v1/chat/completions", body)
                 response = connection.getresponse()
@@ -87,6 +87,7 @@ class Load:
         except (OSError, http.client.HTTPException):
             pass
         finally:
+            connection.close()
             with self._changed:
                 self._running -= 1
                 self._changed.notify_all()
