@@ -99,6 +99,7 @@ def _start(config: ChildConfig) -> Any:
     params.n_threads_http = http_threads(config.slots)
     params.n_ctx = config.context * config.slots
     params.n_parallel = config.slots
+    params.n_batch = params.n_ubatch
     params.ctx_shift = False
     params.cpuparams.n_threads = config.threads
     params.cpuparams_batch.n_threads = config.threads

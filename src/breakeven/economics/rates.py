@@ -39,8 +39,9 @@ class Rate:
 class Rates:
     """A model's price list. ``None`` means the provider publishes no separate rate for that class.
 
-    A missing cache rate falls back to the input rate, as providers without a cache discount bill; reasoning is
-    billed as output. A missing input or output rate makes a call that used such tokens unpriceable.
+    A missing cache rate falls back to the input rate, as providers without a cache discount bill; a missing reasoning
+    rate to the output rate. A missing input or output rate makes a call that used such tokens unpriceable, and so does
+    a reasoning rate of its own when nobody said how much of the output was reasoning.
     """
 
     input: Rate | None = None
@@ -48,6 +49,7 @@ class Rates:
     cache_read: Rate | None = None
     cache_write_5m: Rate | None = None
     cache_write_1h: Rate | None = None
+    reasoning: Rate | None = None
     per_call: Decimal = ZERO_USD
 
     def scaled(self, factor: Decimal) -> Rates:
@@ -62,6 +64,7 @@ class Rates:
             cache_read=scaled(self.cache_read),
             cache_write_5m=scaled(self.cache_write_5m),
             cache_write_1h=scaled(self.cache_write_1h),
+            reasoning=scaled(self.reasoning),
             per_call=self.per_call,
         )
 
@@ -113,7 +116,11 @@ def price_call(counts: TokenCounts, rates: Rates) -> TokenCost | None:
     read = part(counts.cache_read, rates.cache_read, rates.input)
     write_5m = part(counts.cache_write_5m, rates.cache_write_5m, rates.input)
     write_1h = part(counts.cache_write_1h, rates.cache_write_1h, rates.cache_write_5m, rates.input)
-    output = part(counts.output, rates.output)
-    if uncached is None or read is None or write_5m is None or write_1h is None or output is None:
+    if rates.reasoning is not None and counts.output and counts.reasoning is None:
         return None
-    return TokenCost(uncached, read, write_5m + write_1h, output, rates.per_call)
+    reasoned = counts.reasoning or 0 if rates.reasoning is not None else 0
+    output = part(counts.output - reasoned, rates.output)
+    reasoning = part(reasoned, rates.reasoning)
+    if uncached is None or read is None or write_5m is None or write_1h is None or output is None or reasoning is None:
+        return None
+    return TokenCost(uncached, read, write_5m + write_1h, output + reasoning, rates.per_call)
