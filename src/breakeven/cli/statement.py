@@ -35,10 +35,18 @@ def register(app: typer.Typer) -> None:
         Works while the gateway is running. Example: breakeven statement --month 2026-11 --json
         """
         with reporting_errors():
-            _run(month or datetime.now(UTC).strftime("%Y-%m"), origin, as_json, load_settings(config_file))
+            show_statement(load_settings(config_file), month, origin=origin, as_json=as_json)
 
 
-def _run(month_text: str, origin: str | None, as_json: bool, settings: Settings) -> None:
+def show_statement(
+    settings: Settings, month_text: str | None = None, *, origin: str | None = None, as_json: bool = False
+) -> None:
+    """Print the statement of a month, by default the current one.
+
+    Raises:
+        InputError: it is not a month.
+        LedgerError: the books cannot be read.
+    """
     from breakeven.catalog.box_cost import box_cost
     from breakeven.ledger.database import FILE_NAME
     from breakeven.ledger.drain import recover
@@ -46,7 +54,7 @@ def _run(month_text: str, origin: str | None, as_json: bool, settings: Settings)
     from breakeven.ledger.statement import Month, compute
     from breakeven.ledger.store import Store
 
-    month = Month.parse(month_text)
+    month = Month.parse(month_text or datetime.now(UTC).strftime("%Y-%m"))
     assert settings.home is not None, "load_settings fills it in"  # noqa: S101
     journal_folder = settings.home / JOURNAL_FOLDER
     if settings.ledger.url is None and not (settings.home / FILE_NAME).exists() and not journal_folder.exists():
@@ -87,15 +95,16 @@ def _show(statement: Statement) -> None:
     out.print(_servers(statement))
     out.print(_costs(statement))
     out.print(_formula(statement))
-    out.print(f"[bold]{statement.verdict.sentence}[/]\n", soft_wrap=True, highlight=False)
+    out.print(f"\n{statement.verdict.sentence}\n", style="bold", soft_wrap=True, highlight=False, markup=False)
     for note in statement.notes:
         count = "" if note.attempts is None else f" ({note.attempts:,} attempts)"
-        out.print(f"[dim]{note.figure.replace('_', ' ')}: {note.text}{count}[/]", soft_wrap=True, highlight=False)
+        text = f"{note.figure.replace('_', ' ')}: {note.text}{count}"
+        out.print(text, style="dim", soft_wrap=True, highlight=False, markup=False)
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column(columns[0] if columns else "", min_width=34)
+    table.add_column(columns[0] if columns else "", no_wrap=True)
     for name in columns[1:]:
         table.add_column(name, justify="right")
     if not columns:

@@ -72,6 +72,11 @@ class ProvenanceCount:
     attempts: int
 
 
+def brought_nothing(attempt: Attempt) -> bool:
+    """Whether it ended in an error before any answer: nobody counted tokens because nobody charges for any."""
+    return attempt.tokens is None and attempt.outcome in {"failed", "refused"}
+
+
 class Rollup:
     """Totals to be added to those in the database.
 
@@ -111,7 +116,8 @@ class Rollup:
             if kept:
                 row["calls"] += 1
                 row["escalations"] += escalated(call)
-            _add_tokens(row, attempt.tokens)
+            if not brought_nothing(attempt):
+                _add_tokens(row, attempt.tokens)
             _add_sums(row, attempt)
             self._add_provenance(day, origin, attempt)
 
@@ -176,8 +182,11 @@ def _add_sums(row: dict[str, Any], attempt: Attempt) -> None:
     figures: dict[str, Decimal | float | None] = {f"{part}_usd": getattr(money, part) for part in MONEY_PARTS}
     figures["box_seconds"] = attempt.box_seconds
     figures["watt_hours"] = attempt.watt_hours
+    not_owed = {"billed_usd", "counterfactual_usd"} if brought_nothing(attempt) else set()
+    if attempt.locality != "local":
+        not_owed.update(LOCAL_ONLY)
     for name, value in figures.items():
         if value is not None:
             row[name] = exact.add(row[name], value if isinstance(value, Decimal) else Decimal(repr(value)))
-        elif attempt.locality == "local" or name not in LOCAL_ONLY:
+        elif name not in not_owed:
             row[f"{name}_unknown"] += 1

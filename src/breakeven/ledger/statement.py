@@ -243,7 +243,9 @@ def _calls(totals: Sequence[DailyTotal]) -> Calls:
 
     return Calls(
         total=_count(totals, "calls"),
-        served_locally=_count(totals, "calls", lambda total: total.locality == "local"),
+        served_locally=_count(
+            totals, "calls", lambda total: total.locality == "local" and total.outcome not in {"failed", "refused"}
+        ),
         completed=ended("completed"),
         client_left=ended("client_left"),
         cut=ended("cut"),
