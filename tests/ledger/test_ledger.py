@@ -188,15 +188,14 @@ def test_calls_are_refused_once_the_journal_is_as_long_as_allowed(tmp_path: Path
     sent: list[Call] = []
     with opened(settings, tmp_path) as ledger:
         with locked(tmp_path):
-            for one in some_calls(10_000):
-                try:
-                    ledger.check()
-                except LedgerUnavailable as refusal:
-                    assert "1048576" in str(refusal)
-                    break
-                ledger.record(one)
-                sent.append(one)
-            assert 500 < len(sent) < 10_000
+            calls = iter(some_calls(10_000))
+            while ledger.status().accepting:
+                ledger.check()
+                sent.append(next(calls))
+                ledger.record(sent[-1])
+            with pytest.raises(LedgerUnavailable, match="1048576"):
+                ledger.check()
+            assert len(sent) > 500
         assert ledger.flush(PATIENCE)
         ledger.check()
     assert booked(settings, tmp_path) == sent
@@ -336,4 +335,13 @@ def test_recovery_reports_what_a_living_process_has_not_written_yet(tmp_path: Pa
         ledger.record(call())
         store = Store.open(LedgerSettings(), tmp_path)
         assert recover(tmp_path / JOURNAL_FOLDER, store) == ledger.status().journal_bytes_pending > 0
+        store.close()
+
+
+def test_recovery_waits_for_a_living_process_to_write(tmp_path: Path) -> None:
+    with opened(LedgerSettings(), tmp_path) as ledger:
+        ledger.record(call())
+        store = Store.open(LedgerSettings(), tmp_path)
+        assert recover(tmp_path / JOURNAL_FOLDER, store, patience_seconds=PATIENCE) == 0
+        assert [one.id for one in store.calls(0, 4e9)] == ["call-1"]
         store.close()

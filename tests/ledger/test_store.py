@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -55,9 +55,7 @@ def test_every_field_comes_back_as_it_was_written(store: Store) -> None:
 
 def test_money_keeps_every_digit(store: Store) -> None:
     amounts = [Decimal("0.1234567890123456789012345678"), Decimal("98765432109876543210.5"), Decimal("1E-24")]
-    store.insert(
-        [call(str(n), local_attempt(money=Money(marginal_energy=amount))) for n, amount in enumerate(amounts)]
-    )
+    store.insert([call(str(n), local_attempt(money=Money(marginal_energy=amount))) for n, amount in enumerate(amounts)])
     assert [one.attempts[0].money.marginal_energy for one in all_calls(store)] == amounts
     totals, _ = store.daily(FIRST, LAST)
     assert totals[0].sums["marginal_energy_usd"] == sum_exactly(amounts)
@@ -151,24 +149,15 @@ def test_impossible_content_is_refused_and_leaves_no_trace(store: Store, impossi
 def test_writers_in_parallel_count_every_call_once(settings: LedgerSettings, tmp_path: Path) -> None:
     Store.open(settings, tmp_path).close()
     same = [call(f"shared-{n}", at=NOVEMBER + n) for n in range(50)]
-    failures: list[Exception] = []
 
     def write(own: int) -> None:
         store = Store.open(settings, tmp_path, busy_seconds=30)
-        try:
-            for n in range(10):
-                store.insert([*same[n * 5 : n * 5 + 5], call(f"own-{own}-{n}")])
-        except Exception as error:
-            failures.append(error)
-        finally:
-            store.close()
+        for n in range(10):
+            store.insert([*same[n * 5 : n * 5 + 5], call(f"own-{own}-{n}")])
+        store.close()
 
-    threads = [threading.Thread(target=write, args=(own,)) for own in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
     store = Store.open(settings, tmp_path)
     totals, _ = store.daily(FIRST, LAST)
     assert sum(total.counts["calls"] for total in totals) == 50 + 30
@@ -177,20 +166,11 @@ def test_writers_in_parallel_count_every_call_once(settings: LedgerSettings, tmp
 
 
 def test_opening_at_once_migrates_once(settings: LedgerSettings, tmp_path: Path) -> None:
-    failures: list[Exception] = []
-
-    def open_and_close() -> None:
-        try:
-            Store.open(settings, tmp_path, busy_seconds=30).close()
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: Store.open(settings, tmp_path, busy_seconds=30), range(4)))
+    for store in opened:
+        assert store.days() is None
+        store.close()
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(settings: LedgerSettings, tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from breakeven.config import Settings
     from breakeven.ledger.statement import Avoided, Statement, Sum
 
+PATIENCE_SECONDS = 1.0
+"""How long to wait for a running gateway to write its newest calls, which takes it a twentieth of a second."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the tree."""
@@ -62,7 +65,7 @@ def show_statement(
         return
     store = Store.open(settings.ledger, settings.home)
     try:
-        pending = recover(journal_folder, store)
+        pending = recover(journal_folder, store, patience_seconds=PATIENCE_SECONDS)
         totals, provenance = store.daily(month.since, month.until, origin=origin)
         days = store.days()
     finally:
@@ -125,7 +128,7 @@ def _volume(statement: Statement) -> Table:
         "  completed", f"{calls.completed:,}", ", ".join(text for text in endings if not text.startswith("0 "))
     )
     table.add_row("  escalated", f"{calls.escalated:,}", "paid twice: locally, then remotely")
-    unknown = f"at least: {used.unknown_attempts:,} calls uncounted" if used.unknown_attempts else ""
+    unknown = f"at least; {used.unknown_attempts:,} calls uncounted" if used.unknown_attempts else ""
     table.add_row("tokens (M)", tokens(used.total), unknown)
     for name in ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h", "output"):
         table.add_row(f"  {name.replace('_', ' ')}", tokens(getattr(used, name)))
@@ -154,7 +157,7 @@ def _costs(statement: Statement) -> Table:
     table.add_row("box standing idle", usd(local.standing_idle), "fixed cost of this time that no call used")
     missing = local.watt_hours.unknown_attempts
     energy = UNKNOWN if missing and not local.watt_hours.known else watt_hours(float(local.watt_hours.known))
-    table.add_row("marginal energy", energy, f"at least: {missing:,} attempts unknown" if missing else "")
+    table.add_row("marginal energy", energy, f"at least; {missing:,} unknown" if missing else "")
     table.add_row("counterfactual, all calls", *_known(statement.counterfactual))
     table.add_row("avoided by serving locally", usd(avoided.usd), _avoided_note(avoided))
     return table
@@ -189,5 +192,5 @@ def _amount(total: Sum) -> str:
 
 
 def _known(total: Sum, note: str = "") -> tuple[str, str]:
-    missing = f"at least: {total.unknown_attempts:,} attempts unknown" if total.unknown_attempts else ""
+    missing = f"at least; {total.unknown_attempts:,} unknown" if total.unknown_attempts else ""
     return _amount(total), "; ".join(text for text in (note, missing) if text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from breakeven.ledger.store import Store
 logger = logging.getLogger(__name__)
 
 BATCH_RECORDS = 500
+POLL_SECONDS = 0.02
 REJECTED = "rejected.jsonl"
 DAMAGED = "damaged.txt"
 
@@ -56,8 +58,9 @@ def drain(journal: Journal, store: Store) -> int:
     return total
 
 
-def recover(folder: Path, store: Store) -> int:
-    """Move into the database what dead processes left in their journals.
+def recover(folder: Path, store: Store, *, patience_seconds: float = 0.0) -> int:
+    """Move into the database what dead processes left in their journals, and wait up to ``patience_seconds`` for
+    living ones to write theirs.
 
     Returns:
         Bytes that are still in journals: those of processes that are alive and about to write them, or all of them
@@ -71,6 +74,9 @@ def recover(folder: Path, store: Store) -> int:
         try:
             if journal.adopt():
                 drain(journal, store)
+            deadline = time.monotonic() + patience_seconds
+            while journal.pending_bytes_of_others() and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
         except LedgerUnavailable as error:
             logger.warning("%s; what is left in the journal is not counted yet", error.message)
         finally:

@@ -144,7 +144,8 @@ class Rollup:
         return row
 
     def _add_provenance(self, day: date, origin: str, attempt: Attempt) -> None:
-        self._count(day, origin, "tokens", "", attempt.counted_by, "", "")
+        if not brought_nothing(attempt):
+            self._count(day, origin, "tokens", "", attempt.counted_by, "", "")
         if attempt.power_meter is not None:
             self._count(day, origin, "watt_hours", "", attempt.power_meter, "", "")
         for figure, subject, price in (
