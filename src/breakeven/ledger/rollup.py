@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.ledger.records import Attempt, Call
-from breakeven.ledger.schema import COUNTS, EXACT_SUMS, MONEY_PARTS, PROVENANCE_KEY, TOKEN_CLASSES, TOTAL_KEY
+from breakeven.ledger.schema import COUNTS, EXACT_SUMS, MONEY_PARTS, PROVENANCE_KEY, TOKEN_CLASSES, TOTAL_KEY, utc
 
 exact = Context(prec=1000, traps=[Inexact, InvalidOperation, Overflow])
 """Sums of money never round: a sum that would need to is an error."""
@@ -25,8 +25,10 @@ LONGEST_KEY = 200
 NOT_ATTEMPTED = "none"
 """Provider, locality and model of a call that was refused before any upstream saw it."""
 
-LOCAL_ONLY = ("box_seconds", "watt_hours", "marginal_energy_usd", "idle_share_usd", "amortisation_share_usd")
-"""Figures that a remote attempt does not have: there their absence is not an unknown."""
+LOCAL_ONLY = ("marginal_energy_usd", "idle_share_usd", "amortisation_share_usd")
+"""Money that a remote attempt does not cost: there its absence is not an unknown. Likewise box time and energy."""
+
+MONEY_COLUMNS = tuple((part, f"{part}_usd", f"{part}_usd_unknown") for part in MONEY_PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Rollup:
 
     def add(self, call: Call) -> None:
         """Count one call."""
-        day = datetime.fromtimestamp(call.received_at, UTC).date()
+        day = utc(call.received_at).date()
         origin = call.origin[:LONGEST_KEY]
         if not call.attempts:
             key = (day, origin, NOT_ATTEMPTED, NOT_ATTEMPTED, NOT_ATTEMPTED, call.outcome, True)
@@ -145,9 +147,9 @@ class Rollup:
 
     def _add_provenance(self, day: date, origin: str, attempt: Attempt) -> None:
         if not brought_nothing(attempt):
-            self._count(day, origin, "tokens", "", attempt.counted_by, "", "")
+            self._count(day, origin, "tokens", "", attempt.counted_by)
         if attempt.power_meter is not None:
-            self._count(day, origin, "watt_hours", "", attempt.power_meter, "", "")
+            self._count(day, origin, "watt_hours", "", attempt.power_meter)
         for figure, subject, price in (
             ("billed", attempt.model_served or attempt.model_asked, attempt.price),
             ("counterfactual", attempt.reference_model or "", attempt.reference_price),
@@ -155,8 +157,17 @@ class Rollup:
             if price is not None:
                 self._count(day, origin, figure, subject, price.source, price.effective or "", price.snapshot)
 
-    def _count(self, day: date, origin: str, figure: str, *names: str) -> None:
-        key = (day, origin, figure, *(name[:LONGEST_KEY] for name in names))
+    def _count(self, day: date, origin: str, figure: str, subject: str, source: str, *version: str) -> None:
+        effective, snapshot = version or ("", "")
+        key = (
+            day,
+            origin,
+            figure,
+            subject[:LONGEST_KEY],
+            source[:LONGEST_KEY],
+            effective[:LONGEST_KEY],
+            snapshot[:LONGEST_KEY],
+        )
         self.provenance[key] = self.provenance.get(key, 0) + 1
 
 
@@ -179,15 +190,15 @@ def _add_tokens(row: dict[str, Any], tokens: TokenCounts | None) -> None:
 
 
 def _add_sums(row: dict[str, Any], attempt: Attempt) -> None:
-    money = attempt.money
-    figures: dict[str, Decimal | float | None] = {f"{part}_usd": getattr(money, part) for part in MONEY_PARTS}
-    figures["box_seconds"] = attempt.box_seconds
-    figures["watt_hours"] = attempt.watt_hours
-    not_owed = {"billed_usd", "counterfactual_usd"} if brought_nothing(attempt) else set()
-    if attempt.locality != "local":
-        not_owed.update(LOCAL_ONLY)
-    for name, value in figures.items():
+    local, nothing = attempt.locality == "local", brought_nothing(attempt)
+    for part, name, unknown in MONEY_COLUMNS:
+        value = getattr(attempt.money, part)
         if value is not None:
-            row[name] = exact.add(row[name], value if isinstance(value, Decimal) else Decimal(repr(value)))
-        elif name not in not_owed:
+            row[name] = exact.add(row[name], value)
+        elif local if name in LOCAL_ONLY else not nothing:
+            row[unknown] += 1
+    for name, measured in (("box_seconds", attempt.box_seconds), ("watt_hours", attempt.watt_hours)):
+        if measured is not None:
+            row[name] = exact.add(row[name], Decimal(repr(measured)))
+        elif local:
             row[f"{name}_unknown"] += 1

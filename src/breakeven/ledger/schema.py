@@ -16,6 +16,18 @@ MONEY_PARTS = Money.__struct_fields__
 TOKEN_CLASSES = ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
 
 
+def utc(seconds: float) -> datetime:
+    """A Unix time as a moment.
+
+    Raises:
+        ValueError: it lies outside the years 1 to 9999.
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{seconds} is not a Unix time in seconds") from error
+
+
 class ExactDecimal(TypeDecorator[Decimal]):
     """Any finite Decimal, digit for digit: NUMERIC on PostgreSQL, text on SQLite, which would make it a float."""
 
@@ -53,7 +65,7 @@ class Instant(TypeDecorator[float]):
         """What the driver is given."""
         if value is None:
             return None
-        moment = datetime.fromtimestamp(value, UTC)
+        moment = utc(value)
         return moment if dialect.name == "postgresql" else moment.isoformat(timespec="microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> float | None:  # noqa: ARG002
