@@ -330,6 +330,19 @@ def test_a_home_that_cannot_be_written_is_reported_at_the_start(tmp_path: Path) 
         Ledger.open(LedgerSettings(), tmp_path / "home")
 
 
+def test_a_ledger_of_a_newer_version_is_refused_and_its_journal_left_alone(tmp_path: Path) -> None:
+    Store.open(LedgerSettings(), tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    folder = tmp_path / JOURNAL_FOLDER
+    folder.mkdir()
+    (folder / "1.journal").write_bytes(frame(msgspec.json.encode(call())))
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="does not know"):
+            Ledger.open(LedgerSettings(), tmp_path)
+    assert len(list(folder.glob("*.journal"))) == 1
+
+
 def test_recovery_reports_what_a_living_process_has_not_written_yet(tmp_path: Path) -> None:
     with opened(LedgerSettings(), tmp_path) as ledger, locked(tmp_path):
         ledger.record(call())
@@ -345,3 +358,36 @@ def test_recovery_waits_for_a_living_process_to_write(tmp_path: Path) -> None:
         assert recover(tmp_path / JOURNAL_FOLDER, store, patience_seconds=PATIENCE) == 0
         assert [one.id for one in store.calls(0, 4e9)] == ["call-1"]
         store.close()
+
+
+def test_recovery_leaves_the_journal_as_it_is_while_the_database_takes_no_writes(tmp_path: Path) -> None:
+    store = Store.open(LedgerSettings(), tmp_path, busy_seconds=0.02)
+    folder = tmp_path / JOURNAL_FOLDER
+    folder.mkdir()
+    content = frame(msgspec.json.encode(call()))
+    (folder / "1.journal").write_bytes(content)
+    with locked(tmp_path):
+        assert recover(folder, store) == len(content)
+    assert recover(folder, store) == 0
+    assert [one.id for one in store.calls(0, 4e9)] == ["call-1"]
+    store.close()
+
+
+def test_recovery_from_a_place_that_is_no_folder_is_reported(tmp_path: Path) -> None:
+    store = Store.open(LedgerSettings(), tmp_path)
+    (tmp_path / JOURNAL_FOLDER).write_text("a file")
+    with pytest.raises(LedgerError, match="cannot be read"):
+        recover(tmp_path / JOURNAL_FOLDER, store)
+    store.close()
+
+
+def test_a_batch_that_cannot_be_set_aside_stays_in_the_journal(tmp_path: Path) -> None:
+    impossible = call("bad", local_attempt(money=Money(billed=Decimal("Infinity"))))
+    with opened(LedgerSettings(), tmp_path) as ledger:
+        (tmp_path / JOURNAL_FOLDER / REJECTED).mkdir()
+        ledger.record(impossible)
+        eventually(ledger, lambda: ledger.status().database_error is not None)
+        assert ledger.status().journal_bytes_pending > 0
+        (tmp_path / JOURNAL_FOLDER / REJECTED).rmdir()
+        assert ledger.flush(PATIENCE)
+    assert "bad" in (tmp_path / JOURNAL_FOLDER / REJECTED).read_text()

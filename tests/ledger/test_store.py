@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
@@ -218,3 +219,27 @@ def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / database.FILE_NAME).write_text("certainly not a database " * 100)
     with pytest.raises(LedgerError, match="not a database"):
         Store.open(LedgerSettings(), tmp_path)
+
+
+@pytest.mark.postgres
+def test_the_driver_need_not_be_named(postgres_server: str, tmp_path: Path) -> None:
+    url = postgres_server.replace("postgresql+psycopg", "postgresql")
+    assert database.connect(LedgerSettings(url=url), tmp_path).dialect.driver == "psycopg"
+
+
+def test_a_missing_driver_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(LedgerError, match=r"breakeven\[postgres\]"):
+        database.connect(LedgerSettings(url="postgresql://nobody@127.0.0.1/x"), tmp_path)
+
+
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/x", "postgresql+none://me:secret@host/x", "me:secret@host"])
+def test_a_password_in_a_wrong_url_is_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        database.connect(LedgerSettings(url=url), tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+def test_page_size_does_not_part_calls_of_one_moment(store: Store) -> None:
+    store.insert([call(f"{n:05}") for n in range(READ_PAGE + 5)])
+    assert len({one.id for one in all_calls(store)}) == READ_PAGE + 5

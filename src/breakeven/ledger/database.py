@@ -37,18 +37,22 @@ def connect(settings: LedgerSettings, home: Path, *, busy_seconds: float = BUSY_
     allowed = "a URL like sqlite:///ledger.sqlite3 or postgresql+psycopg://user@host/name"
     try:
         url = sa.make_url(settings.url) if settings.url else sa.URL.create("sqlite", database=str(home / FILE_NAME))
+    except ArgumentError as error:  # what cannot be parsed may still hold a password: show none of it
+        raise ConfigError("ledger.url", "…", allowed) from error
+    shown = url.render_as_string(hide_password=True)
+    try:
         if url.get_backend_name() == "sqlite":
             return _sqlite(url, busy_seconds, full_sync=settings.sync)
         if url.get_backend_name() != "postgresql":
-            raise ConfigError("ledger.url", str(url), allowed)
+            raise ConfigError("ledger.url", shown, allowed)
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
         return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": max(2, int(busy_seconds))})
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError("ledger.url", settings.url, allowed) from error
+    except NoSuchModuleError as error:
+        raise ConfigError("ledger.url", shown, allowed) from error
     except ImportError as error:
         remedy = "Install it with: pip install 'breakeven[postgres]'"
-        raise LedgerError(f"the driver for {settings.url} is missing ({error})", remedy=remedy) from error
+        raise LedgerError(f"the driver for {shown} is missing ({error})", remedy=remedy) from error
 
 
 def migrate(engine: Engine) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from breakeven.config.settings import LedgerSettings
-from breakeven.errors import LedgerError, LedgerUnavailable
+from breakeven.errors import BreakevenError, LedgerError, LedgerUnavailable
 from breakeven.ledger.drain import BATCH_RECORDS, drain_batch, store_records
 from breakeven.ledger.journal import SEGMENT_BYTES, Journal
 from breakeven.ledger.records import Call
@@ -87,12 +87,19 @@ class Ledger:
             raise LedgerError(f"the journal in {home} cannot be opened: {error.strerror}", remedy=remedy) from error
         if adopted:
             logger.warning("recovering %d bytes of journal left by a process that was killed", adopted)
-        store = Store.connect(settings, home, busy_seconds=BUSY_SECONDS)
         migrated, trouble = True, None
         try:
-            store.migrate()
-        except LedgerUnavailable as error:
-            migrated, trouble = False, error.message
+            store = Store.connect(settings, home, busy_seconds=BUSY_SECONDS)
+            try:
+                store.migrate()
+            except LedgerUnavailable as error:
+                migrated, trouble = False, error.message
+            except LedgerError:
+                store.close()
+                raise
+        except BreakevenError:
+            journal.close()
+            raise
         ledger = cls(settings, journal, store, migrated=migrated)
         ledger._note_database(trouble)
         ledger._probe_journal()

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Dialect, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from breakeven.config.settings import LedgerSettings
-from breakeven.errors import LedgerUnavailable, RecordRejected
+from breakeven.errors import LedgerError, LedgerUnavailable, RecordRejected
 from breakeven.ledger import database
 from breakeven.ledger.records import Call
 from breakeven.ledger.rollup import DailyTotal, ProvenanceCount, Rollup
@@ -64,7 +64,7 @@ class Store:
         store = cls.connect(settings, home, busy_seconds=busy_seconds)
         try:
             store.migrate()
-        except LedgerUnavailable:
+        except LedgerError:
             store.close()
             raise
         return store
