@@ -13,6 +13,7 @@ from breakeven import __version__
 COMMANDS = {
     "serve": "breakeven.cli.serve",
     "demo": "breakeven.cli.demo",
+    "statement": "breakeven.cli.statement",
 }
 """Subcommand → module with a ``register(app)`` function."""
 

@@ -48,6 +48,11 @@ class BoxCost:
         """730 h of idle draw at the tariff."""
         return self.energy_usd(self.idle_watts * HOURS_PER_MONTH)
 
+    @property
+    def fixed_usd_monthly(self) -> Decimal:
+        """What the box costs a month without serving a call: amortisation, care and 730 h of idle draw."""
+        return self.amortisation_usd_monthly + self.care_usd_monthly + self.idle_usd_monthly
+
     def energy_usd(self, watt_hours: Decimal) -> Decimal:
         """Dollars for this much energy at the socket of the box, PUE included."""
         return watt_hours / 1000 * self.usd_per_kwh * self.pue

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from breakeven.errors import RecordRejected
+from breakeven.errors import LedgerError, LedgerUnavailable, RecordRejected
 from breakeven.ledger.journal import Journal
 from breakeven.ledger.records import Call
 from breakeven.ledger.store import Store
@@ -54,6 +54,31 @@ def drain(journal: Journal, store: Store) -> int:
     while (inserted := drain_batch(journal, store)) is not None:
         total += inserted
     return total
+
+
+def recover(folder: Path, store: Store) -> int:
+    """Move into the database what dead processes left in their journals.
+
+    Returns:
+        Bytes that are still in journals: those of processes that are alive and about to write them, or all of them
+        while the database takes no writes.
+
+    Raises:
+        LedgerError: the journal's folder cannot be read and written.
+    """
+    try:
+        journal = Journal(folder)
+        try:
+            if journal.adopt():
+                drain(journal, store)
+        except LedgerUnavailable as error:
+            logger.warning("%s; what is left in the journal is not counted yet", error.message)
+        finally:
+            left = journal.pending_bytes + journal.pending_bytes_of_others()
+            journal.close()
+    except OSError as error:
+        raise LedgerError(f"the journal in {folder} cannot be read: {error.strerror}") from error
+    return left
 
 
 def store_records(records: tuple[bytes, ...], store: Store, folder: Path) -> int:

@@ -6,7 +6,8 @@ unknowns, and nothing unknown is ever added as zero without being counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
@@ -26,6 +27,54 @@ NOT_ATTEMPTED = "none"
 
 LOCAL_ONLY = ("box_seconds", "watt_hours", "marginal_energy_usd", "idle_share_usd", "amortisation_share_usd")
 """Figures that a remote attempt does not have: there their absence is not an unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class DailyTotal:
+    """A row of ``daily_totals``.
+
+    Attributes:
+        kept: whether these attempts were the last of their calls.
+        first_at / last_at: Unix time of the first and last call.
+        counts: by the names in ``schema.COUNTS``.
+        sums: exact, by the names in ``schema.EXACT_SUMS``; ``counts[f"{name}_unknown"]`` attempts are missing.
+    """
+
+    day: date
+    origin: str
+    provider: str
+    locality: str
+    model: str
+    outcome: str
+    kept: bool
+    first_at: float
+    last_at: float
+    counts: Mapping[str, int]
+    sums: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenanceCount:
+    """How many attempts of a period took a figure from one source.
+
+    Attributes:
+        figure: ``tokens``, ``watt_hours``, ``billed`` or ``counterfactual``.
+        subject: the model priced, or empty.
+        source: who counted, the meter's name, or the price book.
+        effective / snapshot: of the price, or empty.
+    """
+
+    figure: str
+    subject: str
+    source: str
+    effective: str
+    snapshot: str
+    attempts: int
+
+
+def brought_nothing(attempt: Attempt) -> bool:
+    """Whether it ended in an error before any answer: nobody counted tokens because nobody charges for any."""
+    return attempt.tokens is None and attempt.outcome in {"failed", "refused"}
 
 
 class Rollup:
@@ -67,7 +116,8 @@ class Rollup:
             if kept:
                 row["calls"] += 1
                 row["escalations"] += escalated(call)
-            _add_tokens(row, attempt.tokens)
+            if not brought_nothing(attempt):
+                _add_tokens(row, attempt.tokens)
             _add_sums(row, attempt)
             self._add_provenance(day, origin, attempt)
 
@@ -132,8 +182,11 @@ def _add_sums(row: dict[str, Any], attempt: Attempt) -> None:
     figures: dict[str, Decimal | float | None] = {f"{part}_usd": getattr(money, part) for part in MONEY_PARTS}
     figures["box_seconds"] = attempt.box_seconds
     figures["watt_hours"] = attempt.watt_hours
+    not_owed = {"billed_usd", "counterfactual_usd"} if brought_nothing(attempt) else set()
+    if attempt.locality != "local":
+        not_owed.update(LOCAL_ONLY)
     for name, value in figures.items():
         if value is not None:
             row[name] = exact.add(row[name], value if isinstance(value, Decimal) else Decimal(repr(value)))
-        elif attempt.locality == "local" or name not in LOCAL_ONLY:
+        elif name not in not_owed:
             row[f"{name}_unknown"] += 1

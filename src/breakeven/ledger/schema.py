@@ -19,7 +19,7 @@ TOKEN_CLASSES = ("uncached_input", "cache_read", "cache_write_5m", "cache_write_
 class ExactDecimal(TypeDecorator[Decimal]):
     """Any finite Decimal, digit for digit: NUMERIC on PostgreSQL, text on SQLite, which would make it a float."""
 
-    impl = sa.Text
+    impl = sa.Numeric
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from breakeven.config.settings import LedgerSettings
 from breakeven.errors import LedgerUnavailable, RecordRejected
 from breakeven.ledger import database
 from breakeven.ledger.records import Call
-from breakeven.ledger.rollup import Rollup
+from breakeven.ledger.rollup import DailyTotal, ProvenanceCount, Rollup
 from breakeven.ledger.rows import attempt_row, call_from_rows, call_row
 from breakeven.ledger.schema import (
     COUNTS,
@@ -116,11 +118,34 @@ class Store:
                 return
             after = (found[-1]["received_at"], found[-1]["id"])
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection for a consistent read of several tables; errors as ``calls``."""
+    def daily(
+        self, since: date, until: date, *, origin: str | None = None
+    ) -> tuple[list[DailyTotal], list[ProvenanceCount]]:
+        """The totals of the days ``since <= day < until`` (UTC) and where their figures came from.
+
+        Raises:
+            LedgerUnavailable: the database is down or locked.
+        """
+        totals, provenance = sa.select(daily_totals), sa.select(daily_provenance)
+        totals = totals.where(daily_totals.c.day >= since, daily_totals.c.day < until).order_by(
+            *(daily_totals.c[name] for name in TOTAL_KEY)
+        )
+        provenance = provenance.where(daily_provenance.c.day >= since, daily_provenance.c.day < until)
+        if origin is not None:
+            totals = totals.where(daily_totals.c.origin == origin)
+            provenance = provenance.where(daily_provenance.c.origin == origin)
         with _reporting_outages(), self._engine.connect() as connection:
-            yield connection
+            total_rows = connection.execute(totals).mappings().all()
+            provenance_rows = connection.execute(provenance).mappings().all()
+        return [_daily_total(row) for row in total_rows], _provenance_counts(provenance_rows)
+
+    def days(self) -> tuple[date, date] | None:
+        """The first and the last day (UTC) with a call, or ``None`` in an empty ledger; errors as ``daily``."""
+        with _reporting_outages(), self._engine.connect() as connection:
+            first, last = connection.execute(
+                sa.select(sa.func.min(daily_totals.c.day), sa.func.max(daily_totals.c.day))
+            ).one()
+        return None if first is None else (first, last)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -180,6 +205,25 @@ class _Upserts:
         self.provenance = provenance.on_conflict_do_update(
             index_elements=PROVENANCE_KEY, set_={"attempts": attempts_sum}
         )
+
+
+def _daily_total(row: Mapping[Any, Any]) -> DailyTotal:
+    return DailyTotal(
+        **{name: row[name] for name in (*TOTAL_KEY, "first_at", "last_at")},
+        counts={name: row[name] for name in COUNTS},
+        sums={name: row[name] for name in EXACT_SUMS},
+    )
+
+
+def _provenance_counts(rows: Sequence[Mapping[Any, Any]]) -> list[ProvenanceCount]:
+    names = PROVENANCE_KEY[2:]
+    counted: Counter[tuple[str, ...]] = Counter()
+    for row in rows:
+        counted[tuple(row[name] for name in names)] += row["attempts"]
+    return [
+        ProvenanceCount(figure, subject, source, effective, snapshot, count)
+        for (figure, subject, source, effective, snapshot), count in sorted(counted.items())
+    ]
 
 
 @contextmanager

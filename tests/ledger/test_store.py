@@ -1,0 +1,240 @@
+"""The same specification for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import math
+import threading
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from tests.ledger.samples import DAY, NOVEMBER, call, local_attempt, remote_attempt
+
+import breakeven.ledger.migrations
+from breakeven.config import LedgerSettings
+from breakeven.economics.tokens import TokenCounts
+from breakeven.errors import ConfigError, LedgerError, RecordRejected
+from breakeven.ledger import database, schema
+from breakeven.ledger.records import Call, Money
+from breakeven.ledger.rollup import DailyTotal, Rollup
+from breakeven.ledger.store import READ_PAGE, Store
+
+FIRST, LAST = date(2026, 11, 1), date(2026, 12, 1)
+
+
+def all_calls(store: Store) -> list[Call]:
+    return list(store.calls(0, 4e9))
+
+
+def recomputed(calls: list[Call]) -> list[dict[str, object]]:
+    return Rollup(calls).total_rows()
+
+
+def stored(totals: list[DailyTotal]) -> list[dict[str, object]]:
+    names = (*schema.TOTAL_KEY, "first_at", "last_at")
+    return [{**{name: getattr(total, name) for name in names}, **total.counts, **total.sums} for total in totals]
+
+
+def test_every_field_comes_back_as_it_was_written(store: Store) -> None:
+    full = call("full", local_attempt(), remote_attempt(2, error="x"), key="desk", agent="tagger", task="tag")
+    bare = call(
+        "bare",
+        local_attempt(tokens=None, money=Money(), reference_price=None, reference_model=None, power_meter=None),
+        at=NOVEMBER + 1,
+    )
+    refused = Call("refused", NOVEMBER + 2, "/v1/chat/completions", "none", False, "refused", ())
+    assert store.insert([full, bare, refused]) == 3
+    assert all_calls(store) == [full, bare, refused]
+
+
+def test_money_keeps_every_digit(store: Store) -> None:
+    amounts = [Decimal("0.1234567890123456789012345678"), Decimal("98765432109876543210.5"), Decimal("1E-24")]
+    store.insert(
+        [call(str(n), local_attempt(money=Money(marginal_energy=amount))) for n, amount in enumerate(amounts)]
+    )
+    assert [one.attempts[0].money.marginal_energy for one in all_calls(store)] == amounts
+    totals, _ = store.daily(FIRST, LAST)
+    assert totals[0].sums["marginal_energy_usd"] == sum_exactly(amounts)
+
+
+def sum_exactly(amounts: list[Decimal]) -> Decimal:
+    scaled = [int(amount.scaleb(40)) for amount in amounts]
+    return Decimal(f"{sum(scaled)}E-40")
+
+
+def test_the_same_call_again_changes_nothing(store: Store) -> None:
+    store.insert([call("a"), call("b")])
+    before = store.daily(FIRST, LAST)
+    assert store.insert([call("a", remote_attempt()), call("b")]) == 0
+    assert store.daily(FIRST, LAST) == before
+    assert all_calls(store) == [call("a"), call("b")]
+
+
+def test_a_call_twice_in_one_batch_counts_once_and_the_first_wins(store: Store) -> None:
+    assert store.insert([call("a", model="first"), call("a", model="second")]) == 1
+    assert [one.model for one in all_calls(store)] == ["first"]
+
+
+def test_an_empty_batch_is_no_work(store: Store) -> None:
+    assert store.insert([]) == 0
+    assert store.days() is None
+
+
+def test_daily_totals_equal_a_recomputation_from_the_calls(store: Store) -> None:
+    batches = [
+        [
+            call(
+                f"{batch}-{n}",
+                *([local_attempt(), remote_attempt(2)] if n % 3 == 0 else [local_attempt()]),
+                at=NOVEMBER + n * DAY / 4,
+                origin="gateway" if n % 2 else "codex",
+            )
+            for n in range(12)
+        ]
+        for batch in range(3)
+    ]
+    for batch in batches:
+        store.insert(batch)
+    totals, _ = store.daily(FIRST, LAST)
+    assert stored(totals) == recomputed(all_calls(store))
+
+
+def test_a_month_ends_where_the_next_begins(store: Store) -> None:
+    store.insert([call("last", at=NOVEMBER - 0.000001), call("first", at=NOVEMBER)])
+    totals, provenance = store.daily(FIRST, LAST)
+    assert [total.day for total in totals] == [FIRST]
+    assert sum(count.attempts for count in provenance if count.figure == "tokens") == 1
+    assert store.days() == (date(2026, 10, 31), FIRST)
+
+
+def test_totals_can_be_limited_to_one_origin(store: Store) -> None:
+    store.insert([call("a"), call("b", origin="codex")])
+    totals, provenance = store.daily(FIRST, LAST, origin="codex")
+    assert [total.origin for total in totals] == ["codex"]
+    assert {count.attempts for count in provenance} == {1}
+    assert [one.id for one in store.calls(0, 4e9, origin="codex")] == ["b"]
+
+
+def test_calls_are_read_page_by_page_in_order_of_time(store: Store) -> None:
+    count = 2 * READ_PAGE + 1
+    store.insert([call(f"{n:05}", at=NOVEMBER + n // 3) for n in reversed(range(count))])
+    assert [one.id for one in all_calls(store)] == [f"{n:05}" for n in range(count)]
+    assert [one.id for one in store.calls(NOVEMBER + 1, NOVEMBER + 2)] == ["00003", "00004", "00005"]
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        call("x" * 1000),
+        call(""),
+        call("a", local_attempt(), local_attempt()),
+        call("b", local_attempt(tokens=TokenCounts(output=2**70))),
+        call("c", local_attempt(money=Money(billed=Decimal("NaN")))),
+        call("d", local_attempt(watt_hours=math.inf)),
+        call("e", at=1e18),
+    ],
+    ids=["long id", "no id", "same attempt twice", "huge count", "no amount", "endless energy", "year 31 billion"],
+)
+def test_impossible_content_is_refused_and_leaves_no_trace(store: Store, impossible: Call) -> None:
+    with pytest.raises(RecordRejected):
+        store.insert([call("good"), impossible])
+    assert all_calls(store) == []
+    assert store.daily(FIRST, LAST) == ([], [])
+
+
+def test_writers_in_parallel_count_every_call_once(settings: LedgerSettings, tmp_path: Path) -> None:
+    Store.open(settings, tmp_path).close()
+    same = [call(f"shared-{n}", at=NOVEMBER + n) for n in range(50)]
+    failures: list[Exception] = []
+
+    def write(own: int) -> None:
+        store = Store.open(settings, tmp_path, busy_seconds=30)
+        try:
+            for n in range(10):
+                store.insert([*same[n * 5 : n * 5 + 5], call(f"own-{own}-{n}")])
+        except Exception as error:
+            failures.append(error)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=write, args=(own,)) for own in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    store = Store.open(settings, tmp_path)
+    totals, _ = store.daily(FIRST, LAST)
+    assert sum(total.counts["calls"] for total in totals) == 50 + 30
+    assert stored(totals) == recomputed(all_calls(store))
+    store.close()
+
+
+def test_opening_at_once_migrates_once(settings: LedgerSettings, tmp_path: Path) -> None:
+    failures: list[Exception] = []
+
+    def open_and_close() -> None:
+        try:
+            Store.open(settings, tmp_path, busy_seconds=30).close()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=open_and_close) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(settings: LedgerSettings, tmp_path: Path) -> None:
+    engine = database.connect(settings, tmp_path)
+    database.migrate(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, schema.metadata) == []
+        for table in schema.metadata.sorted_tables:
+            columns = {column["name"]: str(column["type"]) for column in sa.inspect(connection).get_columns(table.name)}
+            expected = {column.name: str(column.type.compile(engine.dialect)) for column in table.columns}
+            assert {name: _plain(kind) for name, kind in columns.items()} == {
+                name: _plain(kind) for name, kind in expected.items()
+            }
+    engine.dispose()
+
+
+def _plain(kind: str) -> str:
+    return {"TIMESTAMP WITH TIME ZONE": "TIMESTAMP", "DOUBLE PRECISION": "DOUBLE"}.get(kind.upper(), kind.upper())
+
+
+def test_the_revision_that_this_version_reads_is_the_newest() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(breakeven.ledger.migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_current_head() == database.HEAD
+
+
+def test_a_database_of_a_newer_version_is_refused(settings: LedgerSettings, tmp_path: Path) -> None:
+    Store.open(settings, tmp_path).close()
+    engine = database.connect(settings, tmp_path)
+    with engine.connect() as connection, connection.begin():
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(LedgerError, match="does not know"):
+        Store.open(settings, tmp_path)
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "nonsense", "oracle+nothing://x"])
+def test_a_database_of_another_kind_is_a_configuration_error(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"ledger\.url"):
+        Store.open(LedgerSettings(url=url), tmp_path)
+
+
+def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
+    (tmp_path / database.FILE_NAME).write_text("certainly not a database " * 100)
+    with pytest.raises(LedgerError, match="not a database"):
+        Store.open(LedgerSettings(), tmp_path)
