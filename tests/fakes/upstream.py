@@ -9,7 +9,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,8 +88,14 @@ class _Server:
     def __init__(self, seen: Seen, gate: threading.Event) -> None:
         self.seen = seen
         self.gate = gate
+        self.connections: set[asyncio.Task[None]] = set()
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.ensure_future(self._handle(reader, writer))
+        self.connections.add(connection)
+        connection.add_done_callback(self.connections.discard)
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -105,6 +111,8 @@ class _Server:
             self.seen.client_left.set()
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _answer(
         self, document: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -169,12 +177,16 @@ def running() -> Iterator[Upstream]:
     state: dict[str, Any] = {}
 
     async def main() -> None:
-        server = await asyncio.start_server(_Server(seen, gate).handle, "127.0.0.1", 0)
+        handler = _Server(seen, gate)
+        server = await asyncio.start_server(handler.serve, "127.0.0.1", 0)
         state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
         state["port"] = server.sockets[0].getsockname()[1]
         ready.set()
         await state["stop"].wait()
         server.close()
+        for connection in handler.connections:
+            connection.cancel()
+        await asyncio.gather(*handler.connections, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,8 @@ from breakeven.gateway.server import GatewayServer, bind, new_event_loop
 from breakeven.ledger.ledger import Ledger
 from breakeven.ledger.records import Call
 from breakeven.ledger.store import Store
+
+END_OF_TIME = 4e9
 
 MODELS = [
     "ok", "ok-json", "cut", "ends-early", "error-inside", "malformed", "endless", "gated", "no-usage", "hang-up",
@@ -50,7 +51,7 @@ def booked_calls(home: Path) -> list[Call]:
     """All calls in the database of this home, oldest first."""
     store = Store.open(config.LedgerSettings(), home)
     try:
-        return list(store.calls(0, math.inf))
+        return list(store.calls(0, END_OF_TIME))
     finally:
         store.close()
 

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from breakeven.ledger.ledger import Ledger
 from tests.fakes.upstream import Upstream
 from tests.gateway.conftest import booked_calls
 
 from breakeven import config
+from breakeven.ledger.ledger import Ledger
 
 CLIENTS = 4
 
@@ -74,8 +74,8 @@ class Load:
         body = json.dumps(
             {"model": "ok", "stream": number % 2 == 0, "messages": [{"role": "user", "content": "x" * 500}]}
         )
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
             while True:
                 connection.request("POST", "/v1/chat/completions", body)
                 response = connection.getresponse()
@@ -87,6 +87,7 @@ class Load:
         except (OSError, http.client.HTTPException):
             pass
         finally:
+            connection.close()
             with self._changed:
                 self._running -= 1
                 self._changed.notify_all()

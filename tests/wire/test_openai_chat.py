@@ -104,7 +104,7 @@ def test_folding_an_unfolded_answer_gives_it_back(texts: list[str]) -> None:
 
 
 def test_usage_is_held_back_from_a_client_that_did_not_ask_for_it() -> None:
-    reader = StreamReader(pass_usage=False, decode_all=False)
+    reader = StreamReader(pass_usage=False, fold=False)
     assert reader.take(event(delta({"content": "x"})))
     assert reader.take(event(chunk(choices=[], usage=USAGE))) is None
     assert reader.usage == read_usage(USAGE)
@@ -112,17 +112,17 @@ def test_usage_is_held_back_from_a_client_that_did_not_ask_for_it() -> None:
 
 def test_usage_is_passed_to_a_client_that_asked_for_it() -> None:
     last = event(chunk(choices=[], usage=USAGE))
-    assert StreamReader(pass_usage=True, decode_all=False).take(last) == last
+    assert StreamReader(pass_usage=True, fold=False).take(last) == last
 
 
 def test_done_is_held_back_until_the_call_is_booked() -> None:
-    reader = StreamReader(pass_usage=False, decode_all=False)
+    reader = StreamReader(pass_usage=False, fold=False)
     assert reader.take(b"data: [DONE]\n\n") is None
     assert reader.finished
 
 
 def test_a_role_alone_is_not_generated_text() -> None:
-    reader = StreamReader(pass_usage=False, decode_all=False)
+    reader = StreamReader(pass_usage=False, fold=False)
     reader.take(event(delta({"role": "assistant", "content": None})))
     assert not reader.generating
     reader.take(event(delta({"content": "x"})))
@@ -131,17 +131,16 @@ def test_a_role_alone_is_not_generated_text() -> None:
 
 def test_counts_of_a_broken_stream_come_from_the_engines_last_timings() -> None:
     timings = {"cache_n": 30, "prompt_n": 2, "prompt_ms": 10.0, "predicted_n": 4, "predicted_ms": 50.0}
-    reader = StreamReader(pass_usage=False, decode_all=False)
+    reader = StreamReader(pass_usage=False, fold=False)
     reader.take(event(delta({"content": "x"})))
     reader.take(event({**delta({"content": "y"}), "timings": timings}))
-    reader.read_last()
     assert reader.timings is not None
     assert reader.timings.tokens == TokenCounts(uncached_input=2, cache_read=30, output=4)
     assert not reader.finished
 
 
 def test_an_error_in_mid_stream_is_noticed_not_passed_on() -> None:
-    reader = StreamReader(pass_usage=False, decode_all=False)
+    reader = StreamReader(pass_usage=False, fold=False)
     assert reader.take(event({"error": {"message": "out of memory", "code": 500}})) is None
     assert reader.error == {"message": "out of memory", "code": 500}
 
@@ -185,9 +184,8 @@ def test_a_bad_body_is_refused_by_the_name_of_its_fault(body: bytes, named: str)
 
 @given(st.binary(max_size=300))
 def test_no_junk_event_breaks_the_reader(junk: bytes) -> None:
-    reader = StreamReader(pass_usage=False, decode_all=False)
+    reader = StreamReader(pass_usage=False, fold=False)
     reader.take(encode_event(junk))
-    reader.read_last()
 
 
 json_values = st.recursive(
@@ -203,5 +201,5 @@ json_values = st.recursive(
     )
 )
 def test_no_misshapen_chunk_breaks_the_reader(document: dict[str, Any]) -> None:
-    reader = StreamReader(pass_usage=False, decode_all=True)
+    reader = StreamReader(pass_usage=False, fold=True)
     reader.take(event(document))

@@ -18,7 +18,7 @@ from breakeven.box.engine_provider import EngineProvider
 from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.power import metered_energy
-from breakeven.catalog.machines import box_cost
+from breakeven.catalog.box_cost import box_cost
 from breakeven.catalog.prices import open_book
 from breakeven.config import ProviderSettings, Settings
 from breakeven.gateway.desk import Desk, Readiness
@@ -91,13 +91,14 @@ async def assemble(
             providers[ENGINE] = engine_provider
             closers.append(engine_provider.close)
             if model.note:
-                notes.append(f"{model.name}: {model.note}")
+                notes.append(f"The model {model.name!r} is {model.note}.")
         occupancy = Occupancy()
         box = box_cost(settings.box)
         if box is None:
             notes.append("No machine is configured ([box] machine = …): what local calls cost is shown as unknown.")
         energy = metered_energy(settings.box.power_meter, box, occupancy)
-        book.warm()
+        closers.append(partial(asyncio.to_thread, energy.close))
+        await asyncio.to_thread(book.warm)
         desk = Desk(
             table=RoutingTable(_routes(settings, providers, found, model)),
             ledger=ledger,
@@ -183,8 +184,9 @@ def _routes(
         reason = f"configured in models.{name}"
         routes[name] = Route(name, providers[configured.provider], model_name, reason, configured.context)
     if DEFAULT_MODEL not in routes:
-        local = [route for route in routes.values() if route.provider.locality == "local"]
+        embedders = {model.id for server in found for model in server.models if model.embeddings}
         loaded = {model.id for server in found for model in server.models if model.loaded}
+        local = [r for r in routes.values() if r.provider.locality == "local" and r.name not in embedders]
         preferred = next((route for route in local if route.name in loaded), local[0] if local else None)
         if preferred is not None:
             reason = f"the default local model is {preferred.name}"

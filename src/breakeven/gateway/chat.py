@@ -69,7 +69,7 @@ class ChatCompletion:
 
     async def _attempt(self, request: ChatRequest, route: Route) -> None:
         exchange = Exchange(route, self._booking.arrival, self._desk.occupancy, request.text_bytes())
-        reader = StreamReader(pass_usage=request.wants_usage, decode_all=not request.stream)
+        reader = StreamReader(pass_usage=request.wants_usage, fold=not request.stream)
         upstream_body = request.upstream_body(
             route.model, {"timings_per_token": True} if route.provider.is_engine else None
         )
@@ -87,11 +87,9 @@ class ChatCompletion:
             if not reader.finished:
                 raise StreamCut(f"{route.provider.name} ended its answer before it was complete")
         except asyncio.CancelledError:
-            reader.read_last()
             self._book(request, exchange.observe("client_left", reader))
             raise
         except BreakevenError as error:
-            reader.read_last()
             outcome = _outcome(error, reader)
             self._book(request, exchange.observe(outcome, reader if outcome == "cut" else None, error.code))
             await self._fail(error)
@@ -111,7 +109,7 @@ class ChatCompletion:
         except BreakevenError as error:
             await self._fail(error)
             return
-        if request.stream:
+        if reader.answer is None:
             await self._send({"type": "http.response.body", "body": _DONE_EVENT})
         else:
             headers = [JSON, *self._booking.headers(route)]

@@ -12,11 +12,7 @@ from breakeven.errors import InputError, MalformedBody
 from breakeven.wire.sse import DONE, event_data
 
 Json = dict[str, Any]
-CHUNK_OVERHEAD_BYTES = 200
-"""What a chunk's JSON weighs without its text; only used to estimate."""
-
 _decode = msgspec.json.Decoder().decode
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -36,7 +32,18 @@ class _ToolCall(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
     tool_calls: list[_ToolCall] | None = None
+
+    def generated_bytes(self) -> int:
+        """Bytes of generated text in this piece, tool arguments included."""
+        texts = [self.content, self.reasoning_content, self.reasoning, self.refusal]
+        calls = [call.function for call in self.tool_calls or () if call.function is not None]
+        texts += [text for call in calls for text in (call.name, call.arguments)]
+        return sum(len(text.encode()) for text in texts if isinstance(text, str))
 
 
 class _Choice(msgspec.Struct):
@@ -47,10 +54,16 @@ class _Choice(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    """The shape a chunk must have for us to work with it; everything else in it is passed through."""
+    """What we work with in a chunk; everything else in it is passed through."""
 
     choices: list[_Choice] | None = None
     model: str | None = None
+    usage: Any = None
+    timings: Any = None
+    error: Any = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,20 +224,18 @@ class StreamReader:
         text_bytes: bytes of generated text so far, for an estimate when nobody counts.
     """
 
-    def __init__(self, *, pass_usage: bool, decode_all: bool) -> None:
+    def __init__(self, *, pass_usage: bool, fold: bool) -> None:
         self._pass_usage = pass_usage
-        self._decode_all = decode_all
-        self._last: bytes | None = None
+        self.answer = AnswerFold() if fold else None
         self.usage: TokenCounts | None = None
         self.timings: EngineTimings | None = None
         self.model: str | None = None
         self.finished = False
         self.done = False
-        self.error: Json | None = None
-        self.text_bytes = 0
         self.started = False
         self.generating = False
-        self.answer = AnswerFold()
+        self.error: Json | None = None
+        self.text_bytes = 0
 
     def take(self, event: bytes) -> bytes | None:
         """Note one event; return the bytes to pass on, or ``None`` to hold them back.
@@ -238,57 +249,33 @@ class StreamReader:
             self.done = self.finished = True
             return None
         self.started = True
-        self._last = data
-        if self.generating and not self._decode_all and not _has_news(data):
-            self.text_bytes += max(0, len(data) - CHUNK_OVERHEAD_BYTES)
-            return event
         try:
-            chunk = _decode_object(data)
-            if "error" not in chunk:
-                msgspec.convert(chunk, _Chunk)
+            chunk = _decode_chunk(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.error = {"message": f"the upstream sent an event that is no chat chunk: {error}"}
             return None
+        if chunk.error is not None:
+            self.error = chunk.error if isinstance(chunk.error, dict) else {"message": str(chunk.error)}
+            return None
+        if self.answer is not None:
+            self.answer.add(_decode(data))
         return event if self._note(chunk) else None
 
-    def _note(self, chunk: Json) -> bool:
-        error = chunk.get("error")
-        if isinstance(error, dict | str):
-            self.error = error if isinstance(error, dict) else {"message": error}
-            return False
-        choices = chunk.get("choices") or []
-        self.model = chunk.get("model") or self.model
-        if any(choice.get("finish_reason") for choice in choices):
-            self.finished = True
-        if not self.generating:
-            self.generating = any(_generated(choice.get("delta")) for choice in choices)
-        usage = chunk.get("usage")
-        if usage is not None:
-            self.usage = read_usage(usage) or self.usage
-        self.timings = EngineTimings.read(chunk.get("timings")) or self.timings
-        if self._decode_all:
-            self.answer.add(chunk)
-        return bool(choices) or usage is None or self._pass_usage
-
-    def read_last(self) -> None:
-        """Look into the last event that was passed on unread; called when a stream breaks off."""
-        if self.usage is not None or self._last is None:
-            return
-        try:
-            chunk = _decode(self._last)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
-        if isinstance(chunk, dict):
-            self.timings = EngineTimings.read(chunk.get("timings")) or self.timings
-            self.model = chunk.get("model") or self.model
-
-
-def _has_news(data: bytes) -> bool:
-    return b'"usage"' in data or b'"finish_reason":"' in data or b'"finish_reason": "' in data or b'"error"' in data
-
-
-def _generated(delta: object) -> bool:
-    return isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
+    def _note(self, chunk: _Chunk) -> bool:
+        """Take in a chunk; says whether the client should see it."""
+        self.model = chunk.model or self.model
+        for choice in chunk.choices or ():
+            if choice.delta is not None and (size := choice.delta.generated_bytes()):
+                self.generating = True
+                self.text_bytes += size
+            if choice.finish_reason is not None:
+                self.finished = True
+        if chunk.timings is not None:
+            self.timings = EngineTimings.read(chunk.timings) or self.timings
+        if chunk.usage is None:
+            return True
+        self.usage = read_usage(chunk.usage) or self.usage
+        return bool(chunk.choices) or self._pass_usage
 
 
 class AnswerFold:
