@@ -13,9 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyreqwest.simple.request import pyreqwest_get, pyreqwest_post
 
 from breakeven.box.engine import Engine, Supervision
+from breakeven.box.engine_log import EngineLog
 from breakeven.box.models import ModelFile
 from breakeven.config import EngineSettings
 from breakeven.errors import EngineUnavailable
@@ -125,6 +128,63 @@ def test_while_it_restarts_the_error_says_so(demo_model: ModelFile, tmp_path: Pa
         assert pauses == [0.0075]
 
     on_engine(demo_model, tmp_path, act, sleep=pause, jitter=lambda: 0.5)
+
+
+def test_restarts_go_on_until_one_succeeds(demo_model: ModelFile, tmp_path: Path) -> None:
+    link = tmp_path / "model.gguf"
+    link.symlink_to(demo_model.path)
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            link.unlink()
+        elif len(pauses) == 3:
+            link.symlink_to(demo_model.path)
+        await asyncio.sleep(0)
+
+    async def session() -> None:
+        model = ModelFile(name="linked", path=link, size=demo_model.size, source="test")
+        engine = Engine(SETTINGS, model, tmp_path, supervision=WATCHFUL, sleep=pause, jitter=lambda: 1.0)
+        await engine.start()
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        await replaced(engine)
+        await engine.stop()
+
+    asyncio.run(session())
+    assert pauses == [0.01, 0.02, 0.04]
+
+
+@given(failures=st.integers(1, 10_000), jitter=st.floats(0, 1))
+def test_the_pause_before_a_restart_grows_to_a_limit(failures: int, jitter: float) -> None:
+    care = Supervision()
+    assert care.backoff(failures, 0) <= care.backoff(failures, jitter) <= care.backoff_most
+    assert care.backoff(failures, jitter) <= care.backoff(failures + 1, jitter)
+
+
+def test_a_machine_without_the_library_is_told_what_else_it_can_use(
+    demo_model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError('no wheel for this platform')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with pytest.raises(EngineUnavailable, match=r"cannot run here: no wheel for this platform\. .*Ollama"):
+        asyncio.run(Engine(SETTINGS, demo_model, tmp_path).start())
+
+
+def test_the_log_turns_over_when_it_is_full(tmp_path: Path) -> None:
+    log = EngineLog(tmp_path, max_bytes=10, kept_files=2)
+    for words in (b"first\n", b"second\n", b"third\n", b"fourth\n"):
+        log.write(words)
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == {"engine.log": "fourth\n", "engine.log.1": "third\n", "engine.log.2": "second\n"}
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    log = EngineLog(tmp_path / "logs")
+    log.write(b"0.1 E load: no such tensor\n")
+    assert log.first_error() == "load: no such tensor"
 
 
 def test_stopping_ends_the_child_and_is_idempotent(demo_model: ModelFile, tmp_path: Path) -> None:

@@ -135,5 +135,5 @@ def test_a_broken_record_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("in the way")
-    with pytest.raises(ModelFileError, match="cannot be written.*BREAKEVEN_HOME"):
+    with pytest.raises(ModelFileError, match=r"cannot be written.*BREAKEVEN_HOME"):
         demo.pull(ModelStore(tmp_path))
