@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from contextlib import ExitStack
-from pathlib import Path
 
+import msgspec
 import pytest
 from tests.fakes.web import Answer, as_json, fixed_web
 
 from breakeven.box.discovery import Found, FoundModel, Kind, discover
-from breakeven.box.engine import Engine
+from breakeven.box.engine_child import ChildConfig, Ready
 from breakeven.box.models import ModelFile
-from breakeven.config import EngineSettings
 
 OLLAMA = {
     "/api/version": as_json({"version": "0.12.6"}),
@@ -150,15 +151,26 @@ def test_a_free_port_and_a_silent_one_are_passed_over() -> None:
 
 
 @pytest.mark.engine
-def test_a_real_llama_cpp_listener_is_recognised(demo_model: ModelFile, tmp_path: Path) -> None:
-    async def search() -> tuple[Found, ...]:
-        engine = Engine(EngineSettings(context=512, slots=1), demo_model, tmp_path)
-        await engine.start()
-        try:
-            port = int(engine.base_url.rsplit(":", 1)[1].removesuffix("/v1"))
-            return await discover({"llama-server": port, "vllm": port, "ollama": port, "lmstudio": port}, timeout=5)
-        finally:
-            await engine.stop()
-
-    (found,) = asyncio.run(search())
-    assert (found.kind, found.models) == ("llama-server", (FoundModel("demo", context=512, loaded=True),))
+def test_a_real_llama_cpp_listener_is_recognised(demo_model: ModelFile) -> None:
+    config = ChildConfig(
+        model_path=str(demo_model.path),
+        alias="tiny",
+        context=512,
+        slots=1,
+        threads=1,
+        gpu_layers=0,
+        cache_ram_mib=0,
+        embeddings=False,
+    )
+    command = [sys.executable, "-m", "breakeven.box.engine_child"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(msgspec.json.encode(config) + b"\n")
+        server.stdin.flush()
+        address = msgspec.json.decode(server.stdout.readline(), type=Ready).address
+        port = int(address.rsplit(":", 1)[1])
+        (found,) = asyncio.run(discover(dict.fromkeys(WIRE, port), timeout=5))
+    assert (found.kind, found.base_url) == ("llama-server", f"{address}/v1")
+    assert found.models == (FoundModel("tiny", context=512, loaded=True),)

@@ -43,7 +43,8 @@ def on_engine(model: ModelFile, logs: Path, act: Callable[[Engine], Coroutine[An
 
 async def ask(engine: Engine, prompt: str = "Say hello.", **more: Any) -> tuple[int, dict[str, Any]]:
     body = {"model": "demo", "max_tokens": 4, "messages": [{"role": "user", "content": prompt}], **more}
-    response = await pyreqwest_post(f"{engine.base_url}/chat/completions").body_json(body).send()
+    request = pyreqwest_post(f"{engine.base_url}/chat/completions").bearer_auth(engine.key).body_json(body)
+    response = await request.send()
     return response.status, await response.json()
 
 
@@ -274,6 +275,14 @@ def test_its_words_go_to_the_log_file(demo_model: ModelFile, tmp_path: Path, cap
     on_engine(demo_model, tmp_path, act)
     assert "model loaded" in (tmp_path / "engine.log").read_text()
     assert capfd.readouterr() == ("", "")
+
+
+def test_nobody_without_its_key_can_use_it(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act(engine: Engine) -> None:
+        response = await pyreqwest_post(f"{engine.base_url}/chat/completions").body_json({"messages": []}).send()
+        assert response.status == 401
+
+    on_engine(demo_model, tmp_path, act)
 
 
 def test_health_is_served_outside_the_versioned_interface(demo_model: ModelFile, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
         gpu_layers: layers put on the GPU; -1 for all that fit.
         cache_ram_mib: host memory for prompts evicted from slots.
         embeddings: serve embeddings instead of text.
+        key: what a caller must present as ``Authorization: Bearer …``; ``None`` for nothing.
     """
 
     model_path: str
@@ -39,6 +40,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
     gpu_layers: int
     cache_ram_mib: int
     embeddings: bool
+    key: str | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -93,6 +95,7 @@ def _start(config: ChildConfig) -> Any:
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.ui = False
+    params.api_keys = [config.key] if config.key else []
     params.use_jinja = True
     params.endpoint_slots = True
     params.endpoint_metrics = True

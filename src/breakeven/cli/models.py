@@ -126,7 +126,8 @@ def _print_models(records: list[dict[str, Any]]) -> None:
 
     if not records:
         console.out.print(
-            "No models yet. Fetch the demo model (98 MB; plumbing, not quality): breakeven models pull demo"
+            "No models yet. Fetch the demo model (98 MB; plumbing, not quality): breakeven models pull demo",
+            soft_wrap=True,
         )
         return
     table = Table()
