@@ -286,7 +286,8 @@ class Engine:
         )
 
     def _child_config(self) -> ChildConfig:
-        trained_for = self.model.shape().context_length
+        shape = self.model.shape()
+        trained_for = shape.context_length
         return ChildConfig(
             model_path=str(self.model.path),
             alias=self.model.name,
@@ -296,6 +297,7 @@ class Engine:
             gpu_layers=self._settings.gpu_layers,
             cache_ram_mib=self._settings.cache_ram_mib,
             embeddings=self._settings.embeddings,
+            pools=shape.pooling_type is not None,
             key=self.key,
         )
 
