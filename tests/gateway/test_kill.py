@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from breakeven.ledger.ledger import Ledger
 from tests.fakes.upstream import Upstream
 from tests.gateway.conftest import booked_calls
 
 from breakeven import config
-from breakeven.ledger.ledger import Ledger
 
 CLIENTS = 4
 

@@ -79,20 +79,14 @@ def card_payback_months(
     the paper's text do not give its table; H = 176 hours a month, 0.300 kW for an A100 and 0.500 kW for an RTX 5090 do.
     ``None`` when the electricity costs as much as the cloud, so that the cards never pay.
     """
-    for key, value in {
-        "cards": cards,
-        "card_usd": card_usd,
-        "tokens_per_second": tokens_per_second,
-        "hours_monthly": hours_monthly,
-    }.items():
-        require_positive(key, value)
-    for key, value in {
-        "card_kilowatts": card_kilowatts,
-        "input_usd_per_million": input_usd_per_million,
-        "output_usd_per_million": output_usd_per_million,
-        "usd_per_kwh": usd_per_kwh,
-    }.items():
-        require_not_negative(key, value)
+    require_positive("cards", cards)
+    require_positive("card_usd", card_usd)
+    require_positive("tokens_per_second", tokens_per_second)
+    require_positive("hours_monthly", hours_monthly)
+    require_not_negative("card_kilowatts", card_kilowatts)
+    require_not_negative("input_usd_per_million", input_usd_per_million)
+    require_not_negative("output_usd_per_million", output_usd_per_million)
+    require_not_negative("usd_per_kwh", usd_per_kwh)
     million_tokens_monthly = tokens_per_second * hours_monthly * 3600 / TOKENS_PER_MILLION
     cloud_usd = million_tokens_monthly * (input_usd_per_million + 2 * output_usd_per_million) / 3
     saved_usd = cloud_usd - cards * card_kilowatts * hours_monthly * usd_per_kwh
