@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from breakeven.config import LedgerSettings
 from breakeven.ledger.store import Store
 
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL server of our own, in a folder of its own."""

@@ -128,9 +128,7 @@ def test_empty_leftovers_are_removed(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 10**6), flip=st.integers(0, 10**6))
-def test_damage_costs_only_the_lines_it_touches(
-    tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int
-) -> None:
+def test_damage_costs_only_the_lines_it_touches(tmp_path_factory: pytest.TempPathFactory, cut: int, flip: int) -> None:
     folder = tmp_path_factory.mktemp("journal")
     content = bytearray(b"".join(frame(record) for record in RECORDS))
     content = content[: cut % len(content) + 1]

@@ -55,9 +55,7 @@ def test_every_field_comes_back_as_it_was_written(store: Store) -> None:
 
 def test_money_keeps_every_digit(store: Store) -> None:
     amounts = [Decimal("0.1234567890123456789012345678"), Decimal("98765432109876543210.5"), Decimal("1E-24")]
-    store.insert(
-        [call(str(n), local_attempt(money=Money(marginal_energy=amount))) for n, amount in enumerate(amounts)]
-    )
+    store.insert([call(str(n), local_attempt(money=Money(marginal_energy=amount))) for n, amount in enumerate(amounts)])
     assert [one.attempts[0].money.marginal_energy for one in all_calls(store)] == amounts
     totals, _ = store.daily(FIRST, LAST)
     assert totals[0].sums["marginal_energy_usd"] == sum_exactly(amounts)

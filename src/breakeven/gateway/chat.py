@@ -147,11 +147,11 @@ async def _events(reply: Reply, route: Route, reader: StreamReader, exchange: Ex
         return
     splitter = EventSplitter()
     async for chunk in reply.chunks():
-        passed = [kept for event in splitter.feed(chunk) if (kept := reader.take(event)) is not None]
+        passed = reader.take_all(splitter.feed(chunk))
         if reader.generating:
             exchange.note_first_token()
         if passed:
-            yield b"".join(passed)
+            yield passed
         if reader.error is not None:
             raise read_stream_error(route.provider.name, reader.error)
         if reader.done:

@@ -77,29 +77,29 @@ class OpenAICompatible:
         headers = {"content-type": "application/json"}
         if (secret := self._secret()) is not None:
             headers["authorization"] = f"Bearer {secret}"
-        exchange = self._send_plain if url.startswith("http://") else self._send_tls
-        async with exchange(url, body, headers) as reply:
-            yield reply
+        if not url.startswith("http://"):
+            async with self._send_tls(url, body, headers) as reply:
+                yield reply
+            return
+        response = None
+        try:
+            response = await self._plain.post(url, body, headers)
+            yield response
+        except plain_http.ConnectFailed as error:
+            raise self._unreachable(error.message) from error
+        except plain_http.Silence as error:
+            raise self._silent() if response is None else self._cut(error.message) from error
+        except plain_http.BrokenOff as error:
+            raise self._broke_off(error.message) if response is None else self._cut(error.message) from error
+        finally:
+            if response is not None:
+                self._plain.release(response)
 
     async def close(self) -> None:
         """Close pooled connections."""
         await self._plain.close()
         if self._tls is not None:
             await self._tls.close()
-
-    @asynccontextmanager
-    async def _send_plain(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[Reply]:
-        begun = False
-        try:
-            async with self._plain.post(url, body, headers) as response:
-                begun = True
-                yield response
-        except plain_http.ConnectFailed as error:
-            raise self._unreachable(error.message) from error
-        except plain_http.Silence as error:
-            raise self._cut(error.message) if begun else self._silent() from error
-        except plain_http.BrokenOff as error:
-            raise self._cut(error.message) if begun else self._broke_off(error.message) from error
 
     @asynccontextmanager
     async def _send_tls(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[Reply]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -37,10 +37,10 @@ class Silence(BreakevenError):
 class Response:
     """An answer under way."""
 
-    __slots__ = ("_connection", "_headers", "_silence_seconds", "status")
+    __slots__ = ("_headers", "_silence_seconds", "connection", "status")
 
     def __init__(self, connection: _Connection, silence_seconds: float) -> None:
-        self._connection = connection
+        self.connection = connection
         self._silence_seconds = silence_seconds
         self._headers = connection.headers
         self.status = connection.status
@@ -57,7 +57,7 @@ class Response:
             BrokenOff: the connection ended too early.
             Silence: nothing arrived for the time allowed.
         """
-        connection = self._connection
+        connection = self.connection
         while True:
             if connection.body:
                 yield connection.take()
@@ -83,9 +83,8 @@ class PlainClient:
         self._idle: dict[tuple[str, int], deque[_Connection]] = {}
         self._open: set[_Connection] = set()
 
-    @asynccontextmanager
-    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[Response]:
-        """POST; leaving the context before the answer is complete closes the connection.
+    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Response:
+        """POST and wait for the head of the answer; `release` ends the exchange.
 
         Raises:
             ConnectFailed, BrokenOff, Silence: before the answer has begun.
@@ -93,16 +92,22 @@ class PlainClient:
         parts = urlsplit(url)
         address = (parts.hostname or "", parts.port or 80)
         connection = self._take_idle(address) or await self._connect(address)
+        connection.send(_head(parts.netloc, parts.path or "/", len(body), headers) + body)
         try:
-            connection.send(_head(parts.netloc, parts.path or "/", len(body), headers) + body)
             while not connection.head_complete:
                 await connection.more(self._first_byte_seconds)
-            yield Response(connection, self._silence_seconds)
-        finally:
-            if connection.complete and connection.reusable:
-                self._put_idle(address, connection)
-            else:
-                connection.close()
+        except BaseException:
+            connection.close()
+            raise
+        return Response(connection, self._silence_seconds)
+
+    def release(self, response: Response) -> None:
+        """End an exchange: an answer that is complete leaves its connection for the next, another closes it."""
+        connection = response.connection
+        if connection.complete and connection.reusable:
+            self._put_idle(connection)
+        else:
+            connection.close()
 
     async def close(self) -> None:
         """Close all connections and wait until they are gone."""
@@ -111,12 +116,13 @@ class PlainClient:
         for connection in self._open:
             connection.close()
         await asyncio.gather(*gone)
+        await asyncio.sleep(0)  # the loop releases a socket one turn after it has told of its end
 
     async def _connect(self, address: tuple[str, int]) -> _Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_seconds):
-                _, connection = await loop.create_connection(lambda: _Connection(loop), *address)
+                _, connection = await loop.create_connection(lambda: _Connection(loop, address), *address)
         except TimeoutError as error:
             raise ConnectFailed(f"no connection within {self._connect_seconds:g} s") from error
         except OSError as error:
@@ -134,8 +140,8 @@ class PlainClient:
             connection.close()
         return None
 
-    def _put_idle(self, address: tuple[str, int], connection: _Connection) -> None:
-        pool = self._idle.setdefault(address, deque())
+    def _put_idle(self, connection: _Connection) -> None:
+        pool = self._idle.setdefault(connection.address, deque())
         while pool and not pool[0].usable():
             pool.popleft().close()
         connection.rest()
@@ -145,7 +151,8 @@ class PlainClient:
 class _Connection(asyncio.Protocol):
     """One connection, and the answer it is receiving."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: tuple[str, int]) -> None:
+        self.address = address
         self._loop = loop
         self.gone = loop.create_future()
         self._transport: asyncio.Transport
@@ -155,8 +162,7 @@ class _Connection(asyncio.Protocol):
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_connection makes no other
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # create_connection makes no other
 
     def send(self, request: bytes) -> None:
         """Begin a new exchange."""

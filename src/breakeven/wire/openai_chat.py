@@ -251,8 +251,13 @@ class StreamReader:
             self.done = self.finished = True
             return None
         self.started = True
+        whole: Json = {}
         try:
-            chunk = _decode_chunk(data)
+            if self.answer is None:
+                chunk = _decode_chunk(data)
+            else:
+                whole = _decode(data)
+                chunk = msgspec.convert(whole, _Chunk)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.error = {"message": f"the upstream sent an event that is no chat chunk: {error}"}
             return None
@@ -260,8 +265,18 @@ class StreamReader:
             self.error = chunk.error if isinstance(chunk.error, dict) else {"message": str(chunk.error)}
             return None
         if self.answer is not None:
-            self.answer.add(_decode(data))
+            self.answer.add(whole)
         return event if self._note(chunk) else None
+
+    def take_all(self, events: list[bytes]) -> bytes:
+        """Note events up to the first that ends the stream, well or badly; return the bytes to pass on."""
+        passed = []
+        for event in events:
+            if (kept := self.take(event)) is not None:
+                passed.append(kept)
+            elif self.done or self.error is not None:
+                break
+        return b"".join(passed)
 
     def _note(self, chunk: _Chunk) -> bool:
         """Take in a chunk; says whether the client should see it."""
