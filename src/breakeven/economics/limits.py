@@ -157,7 +157,7 @@ def burst(chains: Sequence[Sequence[LimitedRequest]], limits: AccountLimits) -> 
 def tier_for(
     chains: Sequence[Sequence[LimitedRequest]], tiers: Sequence[AccountLimits], within_seconds: Seconds
 ) -> AccountLimits | None:
-    """The first of ``tiers``, given from lowest to highest, that finishes the burst in time; ``None`` when none does."""
+    """The first of ``tiers``, given from lowest to highest, that finishes in time; ``None`` when none does."""
     for tier in tiers:
         seconds = burst(chains, tier).seconds
         if seconds is not None and seconds <= within_seconds:
