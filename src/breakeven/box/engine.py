@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import secrets
 import signal
 import sys
 import time
@@ -95,6 +96,8 @@ class Engine:
         context: tokens of context of each slot, as the engine reports it once it has started.
         slots: calls served at once.
         pid: process id of the child; ``None`` when there is none.
+        key: secret that calls to `base_url` must present as ``Authorization: Bearer …``, so that nothing else on the
+            machine, a page in a browser least of all, uses the engine past the ledger.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Engine:
         self.slots = settings.slots
         self.context = settings.context
         self.restarts = 0
+        self.key = secrets.token_urlsafe(32)
         self.log = EngineLog(logs)
         self._settings = settings
         self._supervision = supervision or Supervision()
@@ -282,7 +286,8 @@ class Engine:
         )
 
     def _child_config(self) -> ChildConfig:
-        trained_for = self.model.shape().context_length
+        shape = self.model.shape()
+        trained_for = shape.context_length
         return ChildConfig(
             model_path=str(self.model.path),
             alias=self.model.name,
@@ -292,6 +297,8 @@ class Engine:
             gpu_layers=self._settings.gpu_layers,
             cache_ram_mib=self._settings.cache_ram_mib,
             embeddings=self._settings.embeddings,
+            pools=shape.pooling_type is not None,
+            key=self.key,
         )
 
     async def _keep_log(self, child: asyncio.subprocess.Process) -> None:
@@ -301,7 +308,7 @@ class Engine:
 
     async def _get(self, path: str) -> tuple[int, Any]:
         assert self._client is not None  # noqa: S101  built by start()
-        response = await self._client.get(f"{self._address}{path}").build().send()
+        response = await self._client.get(f"{self._address}{path}").bearer_auth(self.key).build().send()
         return response.status, await response.json()
 
     async def _end_child(self, how: signal.Signals = signal.SIGTERM) -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 PR_SET_PDEATHSIG = 1
+POOLING_MEAN = 1
 
 
 class ChildConfig(msgspec.Struct, frozen=True):
@@ -29,6 +30,8 @@ class ChildConfig(msgspec.Struct, frozen=True):
         gpu_layers: layers put on the GPU; -1 for all that fit.
         cache_ram_mib: host memory for prompts evicted from slots.
         embeddings: serve embeddings instead of text.
+        pools: whether the model says how it makes one vector of a text's many; else it is their mean.
+        key: what a caller must present as ``Authorization: Bearer …``; ``None`` for nothing.
     """
 
     model_path: str
@@ -39,6 +42,8 @@ class ChildConfig(msgspec.Struct, frozen=True):
     gpu_layers: int
     cache_ram_mib: int
     embeddings: bool
+    pools: bool = True
+    key: str | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -93,6 +98,7 @@ def _start(config: ChildConfig) -> Any:
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.ui = False
+    params.api_keys = [config.key] if config.key else []
     params.use_jinja = True
     params.endpoint_slots = True
     params.endpoint_metrics = True
@@ -108,6 +114,8 @@ def _start(config: ChildConfig) -> Any:
     params.embedding = config.embeddings
     if config.embeddings:  # a text is embedded in one piece, so a batch must hold the longest
         params.n_batch = params.n_ubatch = config.context
+        if not config.pools:
+            params.pooling_type = POOLING_MEAN
     return xllamacpp.Server(params)
 
 

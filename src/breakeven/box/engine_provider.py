@@ -39,6 +39,7 @@ class EngineProvider:
             locality="local",
             timeouts=EngineTimeouts(),
             is_engine=True,
+            secret=lambda: engine.key,
         )
 
     @asynccontextmanager

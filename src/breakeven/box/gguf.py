@@ -69,6 +69,7 @@ class ModelShape:
         has_chat_template: whether it can serve chats by its own template.
         tokenizer: for instance ``gpt2`` for byte-pair encoding.
         license: as the file states it.
+        pooling_type: llama.cpp's number for how an embedding model makes one vector of many.
         split_count: files the model is split over; ``None`` or 1 for one file.
     """
 
@@ -89,6 +90,7 @@ class ModelShape:
     has_chat_template: bool
     tokenizer: str | None
     license: str | None
+    pooling_type: int | None
     split_count: int | None
 
     @property
@@ -231,6 +233,7 @@ def _shape(cursor: _Cursor) -> ModelShape:
         has_chat_template="tokenizer.chat_template" in metadata,
         tokenizer=text("tokenizer.ggml.model"),
         license=text("general.license"),
+        pooling_type=whole(of + "pooling_type"),
         split_count=whole("split.count"),
     )
 

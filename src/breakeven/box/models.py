@@ -113,15 +113,12 @@ def register(path: Path, store: ModelStore, *, name: str | None = None, progress
     """Record a GGUF that the user already has; the file stays where it is.
 
     Raises:
-        InputError: no such file, or the name is taken.
-        ModelFileError: it is not a sound GGUF.
+        InputError: no such file, it is not a sound GGUF, or the name is taken.
     """
     path = path.expanduser().absolute()
-    if not path.is_file():
-        raise InputError(f"model file {path} does not exist", remedy="Check the path.")
     name = name or path.stem
     store.path_of(name)
-    shape = read_shape(path)
+    shape = _shape_of_given(path)
     return store.add(
         ModelFile(
             name=name,
@@ -139,7 +136,7 @@ def resolve(name: str, home: Path, progress: Progress = no_progress) -> ModelFil
     """The model that a setting names: a pulled model, a path, or ``demo``, which is fetched when it is missing.
 
     Raises:
-        UnknownModel: nothing of that name.
+        InputError: nothing of that name, or no sound GGUF at that path.
         ModelFileError: it cannot be fetched, or its file is gone or has changed.
     """
     store = ModelStore(home)
@@ -192,8 +189,18 @@ def intact(model: ModelFile) -> bool:
 
 
 def _unregistered(path: Path) -> ModelFile:
+    license_ = _shape_of_given(path).license
+    return ModelFile(name=path.stem, path=path, size=path.stat().st_size, source=str(path), license=license_)
+
+
+def _shape_of_given(path: Path) -> ModelShape:
+    """The shape of a file that the user named."""
     if not path.is_file():
-        raise InputError(f"model file {path} does not exist", remedy="Check the path.")
-    return ModelFile(
-        name=path.stem, path=path, size=path.stat().st_size, source=str(path), license=read_shape(path).license
-    )
+        raise InputError(
+            f"model file {path} does not exist",
+            remedy="Check the path; other models are 'demo' and Hugging Face repositories, owner/name.",
+        )
+    try:
+        return read_shape(path)
+    except ModelFileError as error:
+        raise InputError(error.message, remedy=error.remedy) from error

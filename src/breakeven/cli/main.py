@@ -12,6 +12,7 @@ from breakeven import __version__
 
 COMMANDS = {
     "serve": "breakeven.cli.serve",
+    "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
     "statement": "breakeven.cli.statement",
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from breakeven.ledger.statement import Avoided, Statement, Sum
 
 PATIENCE_SECONDS = 1.0
-"""How long to wait for a running gateway to write its newest calls, which takes it a tenth of a second."""
+"""How long to wait for a running gateway to write its newest calls, which takes it a fifth of a second."""
 
 
 def register(app: typer.Typer) -> None:

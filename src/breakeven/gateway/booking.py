@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 
 from breakeven.gateway.asgi import Headers, Scope, header
 from breakeven.gateway.desk import Desk
@@ -22,7 +22,7 @@ class Booking:
         self._scope = scope
         self._key = key
         self.arrival = Arrival.now()
-        self.id = "call_" + uuid.uuid4().hex
+        self.id = "call_" + secrets.token_hex(16)
 
     def headers(self, route: Route | None = None) -> Headers:
         """Response headers that tell which call this was and who served it."""

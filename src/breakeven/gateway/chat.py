@@ -34,8 +34,8 @@ from breakeven.wire.sse import DONE, EventSplitter, encode_event
 log = logging.getLogger(__name__)
 
 ENDPOINT = "/v1/chat/completions"
-MAX_BYTES_PER_TOKEN = 16
-"""No tokeniser packs ordinary text denser: a prompt of more bytes than 16 a token cannot fit."""
+MAX_CHARACTERS_PER_TOKEN = 16
+"""No tokeniser packs ordinary text denser: a prompt of more than 16 characters a token cannot fit."""
 _DONE_EVENT = encode_event(DONE)
 _encode = msgspec.json.Encoder().encode
 
@@ -68,7 +68,7 @@ class ChatCompletion:
             watch.cancel()
 
     async def _attempt(self, request: ChatRequest, route: Route) -> None:
-        exchange = Exchange(route, self._booking.arrival, self._desk.occupancy, request.text_bytes())
+        exchange = Exchange(route, self._booking.arrival, self._desk.occupancy, request.text_characters())
         reader = StreamReader(pass_usage=request.wants_usage, fold=not request.stream)
         upstream_body = request.upstream_body(
             route.model, {"timings_per_token": True} if route.provider.is_engine else None
@@ -147,11 +147,11 @@ async def _events(reply: Reply, route: Route, reader: StreamReader, exchange: Ex
         return
     splitter = EventSplitter()
     async for chunk in reply.chunks():
-        passed = [kept for event in splitter.feed(chunk) if (kept := reader.take(event)) is not None]
+        passed = reader.take_all(splitter.feed(chunk))
         if reader.generating:
             exchange.note_first_token()
         if passed:
-            yield b"".join(passed)
+            yield passed
         if reader.error is not None:
             raise read_stream_error(route.provider.name, reader.error)
         if reader.done:
@@ -174,10 +174,10 @@ def _outcome(error: BreakevenError, reader: StreamReader) -> Outcome:
 
 def _check_context(request: ChatRequest, route: Route) -> None:
     """Refuse what cannot fit however it is tokenised; servers that know their tokeniser refuse the rest."""
-    if route.context is None or (size := request.text_bytes()) <= route.context * MAX_BYTES_PER_TOKEN:
+    if route.context is None or (size := request.text_characters()) <= route.context * MAX_CHARACTERS_PER_TOKEN:
         return
     raise ContextExceeded(
-        f"the prompt has {size} bytes of text, more than {route.context} tokens of context can hold",
+        f"the prompt has {size} characters of text, more than {route.context} tokens of context can hold",
         remedy="Shorten the prompt, or serve the model with a larger context.",
     )
 

@@ -27,7 +27,7 @@ class _WholeAnswer:
     usage: TokenCounts | None
     model: str | None
     timings: None = None
-    text_bytes: int = 0
+    text_characters: int = 0
 
 
 async def answer(desk: Desk, scope: Scope, send: Send, key: str | None, body: bytes) -> None:

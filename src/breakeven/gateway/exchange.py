@@ -33,8 +33,8 @@ class Counted(Protocol):
         ...
 
     @property
-    def text_bytes(self) -> int:
-        """Bytes of generated text, for an estimate."""
+    def text_characters(self) -> int:
+        """Characters of generated text, for an estimate."""
         ...
 
 
@@ -54,11 +54,11 @@ class Arrival:
 class Exchange:
     """Follows one attempt. Entering it occupies the box when the provider is local."""
 
-    def __init__(self, route: Route, arrival: Arrival, occupancy: Occupancy, prompt_bytes: int) -> None:
+    def __init__(self, route: Route, arrival: Arrival, occupancy: Occupancy, prompt_characters: int) -> None:
         self.route = route
         self.arrival = arrival
         self._occupancy = occupancy
-        self._prompt_bytes = prompt_bytes
+        self._prompt_characters = prompt_characters
         self._ticket = occupancy.enter() if route.provider.locality == "local" else None
         self._first_token: float | None = None
 
@@ -96,7 +96,7 @@ class Exchange:
             return read.usage, by_server
         if timings is not None:
             return timings.tokens, by_server
-        return estimate_tokens(self._prompt_bytes, read.text_bytes), "estimate"
+        return estimate_tokens(self._prompt_characters, read.text_characters), "estimate"
 
     def _durations(self, total: float, timings: EngineTimings | None) -> Durations:
         queue = None

@@ -21,7 +21,7 @@ from breakeven.ledger.records import (
 )
 from breakeven.providers.base import Provider
 
-BYTES_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 """Rule of thumb for estimates; attempts that use it are marked ``estimate``."""
 
 
@@ -102,9 +102,9 @@ class Metering:
                 amortisation_share=cost.amortisation_share if cost is not None else None,
                 counterfactual=_priced(seen.tokens, reference),
             ),
-            price=own and _provenance(own),
+            price=_provenance(own),
             reference_model="/".join(self._reference),
-            reference_price=reference and _provenance(reference),
+            reference_price=_provenance(reference),
             error=seen.error,
         )
 
@@ -122,9 +122,10 @@ def exact_seconds(seconds: float) -> Decimal:
     return Decimal(round(seconds * 1_000_000)).scaleb(-6)
 
 
-def estimate_tokens(prompt_bytes: int, output_bytes: int) -> TokenCounts:
-    """Counts for a stream that broke off before anybody counted: four bytes of text to the token."""
-    return TokenCounts(uncached_input=-(-prompt_bytes // BYTES_PER_TOKEN), output=-(-output_bytes // BYTES_PER_TOKEN))
+def estimate_tokens(prompt_characters: int, output_characters: int) -> TokenCounts:
+    """Counts for a stream that broke off before anybody counted: four characters to the token."""
+    prompt, output = (-(-count // CHARACTERS_PER_TOKEN) for count in (prompt_characters, output_characters))
+    return TokenCounts(uncached_input=prompt, output=output)
 
 
 def _priced(tokens: TokenCounts | None, row: PriceRow | None) -> Decimal | None:
@@ -134,5 +135,7 @@ def _priced(tokens: TokenCounts | None, row: PriceRow | None) -> Decimal | None:
     return cost.total if cost is not None else None
 
 
-def _provenance(row: PriceRow) -> PriceProvenance:
+def _provenance(row: PriceRow | None) -> PriceProvenance | None:
+    if row is None:
+        return None
     return PriceProvenance(row.source, row.effective.isoformat() if row.effective else None, row.snapshot)

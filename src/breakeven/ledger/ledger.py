@@ -21,7 +21,7 @@ from breakeven.ledger.store import Store
 logger = logging.getLogger(__name__)
 
 JOURNAL_FOLDER = "journal"
-BATCH_SECONDS = 0.1
+BATCH_SECONDS = 0.2
 BUSY_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 5.0
 

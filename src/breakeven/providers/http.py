@@ -14,9 +14,8 @@ from pyreqwest.response import Response
 
 from breakeven.errors import EngineUnavailable, StreamCut, UpstreamError
 from breakeven.ledger.records import Locality
-
-POOL_IDLE = timedelta(seconds=4)
-"""llama.cpp and others close idle connections after 5 s; ours go first, so no call lands on a closing one."""
+from breakeven.providers import plain_http
+from breakeven.providers.base import Reply
 
 
 class Timeouts(Protocol):
@@ -36,44 +35,6 @@ class Timeouts(Protocol):
     def stall_seconds(self) -> float:
         """Longest silence within the answer."""
         ...
-
-
-def new_client(connect_seconds: float, *, direct: bool) -> Client:
-    """A connection pool for one server; ``direct`` ones are never reached through the environment's proxy."""
-    builder = ClientBuilder().http1_only().connect_timeout(timedelta(seconds=connect_seconds))
-    builder = builder.pool_idle_timeout(POOL_IDLE)
-    return (builder.no_proxy() if direct else builder).build()
-
-
-class HttpReply:
-    """A streamed HTTP response."""
-
-    __slots__ = ("_name", "_response", "_stall_seconds", "status")
-
-    def __init__(self, response: Response, name: str, stall_seconds: float) -> None:
-        self._response = response
-        self._name = name
-        self._stall_seconds = stall_seconds
-        self.status = response.status
-
-    def header(self, name: str) -> str | None:
-        """A response header."""
-        return self._response.get_header(name)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives."""
-        read_chunk = self._response.body_reader.read_chunk
-        try:
-            while True:
-                async with asyncio.timeout(self._stall_seconds):
-                    chunk = await read_chunk()
-                if chunk is None:
-                    return
-                yield bytes(chunk)
-        except TimeoutError as error:
-            raise StreamCut(f"{self._name} fell silent for {self._stall_seconds:g} s in mid-answer") from error
-        except exceptions.RequestError as error:
-            raise StreamCut(f"{self._name} broke off its answer: {_cause(error)}") from error
 
 
 class OpenAICompatible:
@@ -102,41 +63,114 @@ class OpenAICompatible:
         self._base_url = base_url
         self._secret = secret
         self._timeouts = timeouts
-        self._client = new_client(timeouts.connect_seconds, direct=locality == "local")
+        self._plain = plain_http.PlainClient(
+            connect_seconds=timeouts.connect_seconds,
+            first_byte_seconds=timeouts.first_byte_seconds,
+            silence_seconds=timeouts.stall_seconds,
+        )
+        self._tls: Client | None = None
 
     @asynccontextmanager
-    async def send(self, path: str, body: bytes) -> AsyncIterator[HttpReply]:
+    async def send(self, path: str, body: bytes) -> AsyncIterator[Reply]:
         """POST ``body`` and wait for the answer to begin."""
-        request = self._client.post(self._base_url() + path).header("content-type", "application/json")
+        url = self._base_url() + path
+        headers = {"content-type": "application/json"}
         if (secret := self._secret()) is not None:
-            request = request.bearer_auth(secret)
+            headers["authorization"] = f"Bearer {secret}"
+        if not url.startswith("http://"):
+            async with self._send_tls(url, body, headers) as reply:
+                yield reply
+            return
+        response = None
+        try:
+            response = await self._plain.post(url, body, headers)
+            yield response
+        except plain_http.ConnectFailed as error:
+            raise self._unreachable(error.message) from error
+        except plain_http.Silence as error:
+            raise self._silent() if response is None else self._cut(error.message) from error
+        except plain_http.BrokenOff as error:
+            raise self._broke_off(error.message) if response is None else self._cut(error.message) from error
+        finally:
+            if response is not None:
+                self._plain.release(response)
+
+    async def close(self) -> None:
+        """Close pooled connections."""
+        await self._plain.close()
+        if self._tls is not None:
+            await self._tls.close()
+
+    @asynccontextmanager
+    async def _send_tls(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[Reply]:
+        if self._tls is None:
+            idle = timedelta(seconds=plain_http.POOL_IDLE_SECONDS)
+            connect = timedelta(seconds=self._timeouts.connect_seconds)
+            builder = ClientBuilder().http1_only().connect_timeout(connect).pool_idle_timeout(idle)
+            self._tls = (builder.no_proxy() if self.locality == "local" else builder).build()
+        request = self._tls.post(url).headers(headers).body_bytes(body)
         # Without this limit the client would hold back the first 64 KiB of a stream.
-        exchange = request.body_bytes(body).streamed_read_buffer_limit(0).build_streamed()
+        exchange = request.streamed_read_buffer_limit(0).build_streamed()
         try:
             async with asyncio.timeout(self._timeouts.first_byte_seconds):
                 response = await exchange.__aenter__()
         except TimeoutError as error:
-            waited = self._timeouts.first_byte_seconds
-            raise UpstreamError(
-                f"{self.name} sent no byte within {waited:g} s",
-                remedy=f"Raise providers.{self.name}.first_byte_seconds, or look at that server's load.",
-            ) from error
+            raise self._silent() from error
         except exceptions.ConnectError as error:
-            kind = EngineUnavailable if self.locality == "local" else UpstreamError
-            raise kind(
-                f"{self.name} cannot be reached at {self._base_url()}: {_cause(error)}",
-                remedy="Check that it runs; the call can be sent again.",
-            ) from error
+            raise self._unreachable(_cause(error)) from error
         except exceptions.RequestError as error:
-            raise UpstreamError(f"{self.name} broke off before it answered: {_cause(error)}") from error
+            raise self._broke_off(_cause(error)) from error
         try:
-            yield HttpReply(response, self.name, self._timeouts.stall_seconds)
+            yield _TlsReply(response, self._timeouts.stall_seconds, self._cut)
         finally:
             await exchange.__aexit__(None, None, None)
 
-    async def close(self) -> None:
-        """Close pooled connections."""
-        await self._client.close()
+    def _unreachable(self, cause: str) -> UpstreamError:
+        kind = EngineUnavailable if self.locality == "local" else UpstreamError
+        return kind(
+            f"{self.name} cannot be reached at {self._base_url()}: {cause}",
+            remedy="Check that it runs; the call can be sent again.",
+        )
+
+    def _silent(self) -> UpstreamError:
+        return UpstreamError(
+            f"{self.name} sent no byte within {self._timeouts.first_byte_seconds:g} s",
+            remedy=f"Raise providers.{self.name}.first_byte_seconds, or look at that server's load.",
+        )
+
+    def _broke_off(self, cause: str) -> UpstreamError:
+        kind = EngineUnavailable if self.is_engine else UpstreamError
+        return kind(f"{self.name} broke off before it answered: {cause}", remedy="The call can be sent again.")
+
+    def _cut(self, cause: str) -> StreamCut:
+        return StreamCut(f"{self.name} broke off its answer: {cause}", remedy="The call can be sent again.")
+
+
+class _TlsReply:
+    __slots__ = ("_cut", "_response", "_stall_seconds", "status")
+
+    def __init__(self, response: Response, stall_seconds: float, cut: Callable[[str], StreamCut]) -> None:
+        self._response = response
+        self._stall_seconds = stall_seconds
+        self._cut = cut
+        self.status = response.status
+
+    def header(self, name: str) -> str | None:
+        return self._response.get_header(name)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        read_chunk = self._response.body_reader.read_chunk
+        try:
+            while True:
+                async with asyncio.timeout(self._stall_seconds):
+                    chunk = await read_chunk()
+                if chunk is None:
+                    return
+                yield bytes(chunk)
+        except TimeoutError as error:
+            raise self._cut(f"nothing arrived for {self._stall_seconds:g} s") from error
+        except exceptions.RequestError as error:
+            raise self._cut(_cause(error)) from error
 
 
 def _cause(error: exceptions.DetailedPyreqwestError) -> str:

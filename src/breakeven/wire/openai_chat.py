@@ -38,12 +38,14 @@ class _Delta(msgspec.Struct):
     refusal: Any = None
     tool_calls: list[_ToolCall] | None = None
 
-    def generated_bytes(self) -> int:
-        """Bytes of generated text in this piece, tool arguments included."""
+    def generated_characters(self) -> int:
+        """Characters of generated text in this piece, tool arguments included."""
+        if self.tool_calls is None and self.reasoning_content is None and self.reasoning is None:
+            return len(self.content) if isinstance(self.content, str) else 0
         texts = [self.content, self.reasoning_content, self.reasoning, self.refusal]
         calls = [call.function for call in self.tool_calls or () if call.function is not None]
         texts += [text for call in calls for text in (call.name, call.arguments)]
-        return sum(len(text.encode()) for text in texts if isinstance(text, str))
+        return sum(len(text) for text in texts if isinstance(text, str))
 
 
 class _Choice(msgspec.Struct):
@@ -88,16 +90,16 @@ class ChatRequest:
             changed.update(extra)
         return _encode(changed)
 
-    def text_bytes(self) -> int:
-        """Bytes of text in the messages, images and tools left out."""
+    def text_characters(self) -> int:
+        """Characters of text in the messages, images and tools left out."""
         total = 0
         for message in self.document["messages"]:
             content = message.get("content")
             if isinstance(content, str):
-                total += len(content.encode())
+                total += len(content)
             elif isinstance(content, list):
                 total += sum(
-                    len(part["text"].encode())
+                    len(part["text"])
                     for part in content
                     if isinstance(part, dict) and isinstance(part.get("text"), str)
                 )
@@ -221,7 +223,7 @@ class StreamReader:
         started: whether any event arrived.
         generating: whether generated text (or a tool call) has arrived.
         error: the error object, if the server sent one mid-stream.
-        text_bytes: bytes of generated text so far, for an estimate when nobody counts.
+        text_characters: characters of generated text so far, for an estimate when nobody counts.
     """
 
     def __init__(self, *, pass_usage: bool, fold: bool) -> None:
@@ -235,7 +237,7 @@ class StreamReader:
         self.started = False
         self.generating = False
         self.error: Json | None = None
-        self.text_bytes = 0
+        self.text_characters = 0
 
     def take(self, event: bytes) -> bytes | None:
         """Note one event; return the bytes to pass on, or ``None`` to hold them back.
@@ -249,8 +251,13 @@ class StreamReader:
             self.done = self.finished = True
             return None
         self.started = True
+        whole: Json = {}
         try:
-            chunk = _decode_chunk(data)
+            if self.answer is None:
+                chunk = _decode_chunk(data)
+            else:
+                whole = _decode(data)
+                chunk = msgspec.convert(whole, _Chunk)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.error = {"message": f"the upstream sent an event that is no chat chunk: {error}"}
             return None
@@ -258,16 +265,26 @@ class StreamReader:
             self.error = chunk.error if isinstance(chunk.error, dict) else {"message": str(chunk.error)}
             return None
         if self.answer is not None:
-            self.answer.add(_decode(data))
+            self.answer.add(whole)
         return event if self._note(chunk) else None
+
+    def take_all(self, events: list[bytes]) -> bytes:
+        """Note events up to the first that ends the stream, well or badly; return the bytes to pass on."""
+        passed = []
+        for event in events:
+            if (kept := self.take(event)) is not None:
+                passed.append(kept)
+            elif self.done or self.error is not None:
+                break
+        return b"".join(passed)
 
     def _note(self, chunk: _Chunk) -> bool:
         """Take in a chunk; says whether the client should see it."""
         self.model = chunk.model or self.model
         for choice in chunk.choices or ():
-            if choice.delta is not None and (size := choice.delta.generated_bytes()):
+            if choice.delta is not None and (size := choice.delta.generated_characters()):
                 self.generating = True
-                self.text_bytes += size
+                self.text_characters += size
             if choice.finish_reason is not None:
                 self.finished = True
         if chunk.timings is not None:

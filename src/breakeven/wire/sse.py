@@ -36,8 +36,8 @@ class EventSplitter:
 
 def event_data(event: bytes) -> bytes | None:
     """The ``data`` of an event, several lines joined; ``None`` for comments and heartbeats."""
-    if event.startswith(b"data: ") and b"\n" not in (line := event[6:].rstrip(b"\n")):
-        return line
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
+        return event[6:-2]
     lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
 
