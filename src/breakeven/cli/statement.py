@@ -50,7 +50,7 @@ def show_statement(
         InputError: it is not a month.
         LedgerError: the books cannot be read.
     """
-    from breakeven.catalog.box_cost import box_cost
+    from breakeven.catalog.machines import box_cost
     from breakeven.ledger.database import FILE_NAME
     from breakeven.ledger.drain import recover
     from breakeven.ledger.ledger import JOURNAL_FOLDER

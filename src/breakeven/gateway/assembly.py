@@ -18,7 +18,7 @@ from breakeven.box.engine_provider import EngineProvider
 from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.power import metered_energy
-from breakeven.catalog.box_cost import box_cost
+from breakeven.catalog.machines import box_cost
 from breakeven.catalog.prices import open_book
 from breakeven.config import ProviderSettings, Settings
 from breakeven.gateway.desk import Desk, Readiness
