@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from breakeven.catalog.box_cost import DEFAULT_USD_PER_KWH, box_cost, monthly_rate
+from breakeven.catalog.machines import box_cost
+from breakeven.catalog.tariffs import default_tariff
 from breakeven.config import BoxSettings
+from breakeven.economics.horizon import monthly_rate
 
 GIVEN: dict[str, Any] = {"purchase_usd": Decimal(6000), "idle_watts": Decimal(10), "load_watts": Decimal(145)}
 
@@ -19,7 +21,7 @@ def test_a_machine_known_in_part_has_an_unknown_cost(missing: str) -> None:
 def test_a_known_machine_costs_what_its_settings_say() -> None:
     box = box_cost(BoxSettings(**GIVEN, care_hours_monthly=Decimal(2), wage_usd_hourly=Decimal(50)))
     assert box is not None
-    assert (box.usd_per_kwh, box.care_usd_monthly) == (DEFAULT_USD_PER_KWH, Decimal(100))
+    assert (box.usd_per_kwh, box.care_usd_monthly) == (default_tariff().usd_per_kwh.value, Decimal(100))
     assert round(box.fixed_usd_monthly, 2) == Decimal("267.91")
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.fakes import upstream
 
 from breakeven import config
+from breakeven.box.engine import Engine
 from breakeven.gateway.app import Gateway
 from breakeven.gateway.assembly import assemble
 from breakeven.gateway.server import GatewayServer, bind, new_event_loop
@@ -37,6 +38,7 @@ class RunningGateway:
     url: str
     ledger: Ledger
     home: Path
+    engine: Engine | None = None
 
     def client(self, key: str = "none") -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
@@ -70,7 +72,7 @@ def run_gateway(
         with listener:
             async with assemble(settings, home, environment or {}) as assembly:
                 state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
-                state["ledger"] = assembly.desk.ledger
+                state["ledger"], state["engine"] = assembly.desk.ledger, assembly.engine
                 state["port"] = listener.getsockname()[1]
                 server = GatewayServer(Gateway(assembly.desk), 1)
                 serving = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -97,7 +99,7 @@ def run_gateway(
         thread.join(10)
         raise state["error"]
     try:
-        yield RunningGateway(f"http://127.0.0.1:{state['port']}", state["ledger"], home)
+        yield RunningGateway(f"http://127.0.0.1:{state['port']}", state["ledger"], home, state["engine"])
     finally:
         state["loop"].call_soon_threadsafe(state["stop"].set)
         thread.join(30)

@@ -34,11 +34,13 @@ def register(app: typer.Typer) -> None:
         import os
 
         from breakeven.cli.statement import show_statement
+        from breakeven.demo import work
 
         with console.reporting_errors():
             settings = console.load_settings(config)
             base_url = url or f"http://{settings.gateway.host}:{settings.gateway.port}/v1"
-            answers = asyncio.run(_run(base_url, os.environ.get(key_variable, "none"), model, parallel, quiet=as_json))
+            key = os.environ.get(key_variable, "none")
+            answers = asyncio.run(_run(base_url, key, model, parallel, quiet=as_json))
             if as_json:
                 console.print_json(
                     {
@@ -52,6 +54,8 @@ def register(app: typer.Typer) -> None:
                 )
                 return
             _show_answers(answers)
+            if note := work.model_note(base_url, key, model):
+                console.out.print(f"[yellow]The model {model!r} is {note}.[/]", highlight=False)
             show_statement(settings)
 
 
@@ -72,11 +76,13 @@ async def _run(base_url: str, key: str, model: str, parallel: int, *, quiet: boo
 
 
 def _show_answers(answers: list[Answer]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="A few of the answers", title_justify="left", show_lines=False)
-    for heading in ("ticket", "task", "answer"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    table.add_column("ticket", no_wrap=True)
+    table.add_column("task", no_wrap=True)
+    table.add_column("answer", overflow="ellipsis", no_wrap=True)
     for answer in sorted(answers, key=lambda a: (a.ticket.id, a.task.name))[:6]:
-        table.add_row(f"{answer.ticket.id} {answer.ticket.subject}", answer.task.name, " ".join(answer.text.split()))
+        table.add_row(answer.ticket.id, answer.task.name, escape(" ".join(answer.text.split())))
     console.out.print(table)

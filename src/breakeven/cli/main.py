@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": "breakeven.cli.serve",
     "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
+    "machines": "breakeven.cli.machines",
     "statement": "breakeven.cli.statement",
 }
 """Subcommand → module with a ``register(app)`` function."""

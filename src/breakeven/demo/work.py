@@ -100,3 +100,11 @@ async def run(base_url: str, key: str, model: str, parallel: int) -> AsyncIterat
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
+
+
+def model_note(base_url: str, key: str, model: str) -> str | None:
+    """What the gateway says a user must know of a model before trusting its answers."""
+    with openai.OpenAI(base_url=base_url, api_key=key) as client:
+        served = {entry.id: entry for entry in client.models.list()}
+    note = getattr(served.get(model), "note", None)
+    return note if isinstance(note, str) and note else None

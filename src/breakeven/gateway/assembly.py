@@ -18,7 +18,7 @@ from breakeven.box.engine_provider import EngineProvider
 from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.power import metered_energy
-from breakeven.catalog.machines import box_cost
+from breakeven.catalog.machines import box_cost, box_figures
 from breakeven.catalog.prices import open_book
 from breakeven.config import ProviderSettings, Settings
 from breakeven.gateway.desk import Desk, Readiness
@@ -95,7 +95,8 @@ async def assemble(
         occupancy = Occupancy()
         box = box_cost(settings.box)
         if box is None:
-            notes.append("No machine is configured ([box] machine = …): what local calls cost is shown as unknown.")
+            missing = ", ".join(box_figures(settings.box).missing)
+            notes.append(f"What local calls cost is unknown: [box] lacks {missing} (or one line, machine = …).")
         energy = metered_energy(settings.box.power_meter, box, occupancy)
         closers.append(partial(asyncio.to_thread, energy.close))
         await asyncio.to_thread(book.warm)
@@ -170,9 +171,9 @@ def _routes(
 ) -> dict[str, Route]:
     routes: dict[str, Route] = {}
     if engine_model is not None:
-        context, note = settings.engine.context, engine_model.note
+        context = min(settings.engine.context, engine_model.shape().context_length or settings.engine.context)
         for name, reason in ((engine_model.name, "asked for by name"), (DEFAULT_MODEL, "the default local model")):
-            routes[name] = Route(name, providers[ENGINE], engine_model.name, reason, context, note)
+            routes[name] = Route(name, providers[ENGINE], engine_model.name, reason, context, engine_model.note)
     for server in found:
         for model in server.models:
             reason = f"offered by the {server.kind} that runs here"

@@ -36,7 +36,7 @@ def frame(record: bytes) -> bytes:
     """The line that holds a record.
 
     >>> frame(b"{}")
-    b'a505df1b {}\\n'
+    b'a3a6bf43 {}\\n'
     """
     return b"%08x %b\n" % (crc32(record), record)
 
@@ -44,7 +44,7 @@ def frame(record: bytes) -> bytes:
 def unframe(line: bytes) -> bytes | None:
     """The record of a line without its newline, or ``None`` when the checksum says that the line is damaged.
 
-    >>> unframe(b"a505df1b {}"), unframe(b"a505df1b {"), unframe(b"")
+    >>> unframe(b"a3a6bf43 {}"), unframe(b"a3a6bf43 {"), unframe(b"")
     (b'{}', None, None)
     """
     record = line[CHECKSUM_DIGITS + 1 :]

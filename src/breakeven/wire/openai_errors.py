@@ -17,6 +17,8 @@ from breakeven.errors import (
 )
 
 _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
+_INPUT_TOO_LONG = "too large to process"
+"""llama.cpp's words, with status 500, for a text to embed that is longer than the context."""
 _SHOWN = 300
 
 
@@ -29,7 +31,7 @@ def read_error(provider: str, status: int, body: bytes, retry_after: str | None 
     details = _details(body)
     message = str(details.get("message") or body[:_SHOWN].decode("utf-8", "replace") or f"HTTP {status}")
     code = details.get("type") if details.get("type") in _CONTEXT_CODES else details.get("code")
-    if code in _CONTEXT_CODES:
+    if code in _CONTEXT_CODES or _INPUT_TOO_LONG in message:
         return _context_exceeded(details, message)
     if status == 501:
         return Unsupported(f"{provider} does not support this: {message}")
