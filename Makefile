@@ -8,7 +8,7 @@ serve: .venv/installed ## environment + model + gateway
 	$(BIN)/breakeven serve --port $(PORT)
 
 test: lint types layers ## everything CI runs
-	COVERAGE_FILE=.coverage $(BIN)/python -m pytest --cov --cov-report=term:skip-covered -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 lint: .venv/installed
 	$(BIN)/ruff check .

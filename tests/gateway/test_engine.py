@@ -37,7 +37,7 @@ def engine_counters(gateway: RunningGateway) -> tuple[int, int]:
     with urllib.request.urlopen(request, timeout=10) as response:
         text = response.read().decode()
     names = ("prompt_tokens_total", "prompt_tokens_cached_total", "tokens_predicted_total")
-    found = {name: int(float(re.search(rf"llamacpp:{name} (\S+)", text)[1])) for name in names}  # type: ignore[index]
+    found = {name: int(float(re.search(rf"^llamacpp:{name} (\S+)", text, re.MULTILINE)[1])) for name in names}  # type: ignore[index]
     return found["prompt_tokens_total"] + found["prompt_tokens_cached_total"], found["tokens_predicted_total"]
 
 
