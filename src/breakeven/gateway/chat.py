@@ -48,6 +48,7 @@ class ChatCompletion:
         self._send = send
         self._booking = Booking(desk, ENDPOINT, scope, key)
         self._answering = False
+        self._tail = b""
 
     async def answer(self, body: bytes, receive: Receive) -> None:
         """Serve the call; when the caller leaves, stop the upstream at once and book what was used."""
@@ -80,7 +81,10 @@ class ChatCompletion:
                 if request.stream:
                     await self._start_stream(route)
                     async for event in events:
-                        await self._send({"type": "http.response.body", "body": event, "more_body": True})
+                        if reader.done:
+                            self._tail = event
+                        else:
+                            await self._send({"type": "http.response.body", "body": event, "more_body": True})
                 else:
                     async for _ in events:
                         pass
@@ -110,7 +114,7 @@ class ChatCompletion:
             await self._fail(error)
             return
         if reader.answer is None:
-            await self._send({"type": "http.response.body", "body": _DONE_EVENT})
+            await self._send({"type": "http.response.body", "body": self._tail + _DONE_EVENT})
         else:
             headers = [JSON, *self._booking.headers(route)]
             if cost is not None:
