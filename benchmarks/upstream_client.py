@@ -1,8 +1,9 @@
-"""Which upstream HTTP client should sit behind the gateway's one seam? pyreqwest against aiohttp.
+"""Which upstream HTTP client should sit behind the gateway's one seam? aiohttp, pyreqwest, or our lean one.
 
 Each candidate is served by the same plain ASGI relay under uvicorn (uvloop, httptools), in front of
 the same mock upstream; runs are interleaved so that drift of the machine hits both alike.
 
+    pip install aiohttp
     python benchmarks/upstream_client.py --requests 20000
 """
 
@@ -52,7 +53,19 @@ def relay(client_name: str, upstream: str) -> Any:
                 await send({"type": "http.response.body", "body": bytes(chunk), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    forward = {"aiohttp": aiohttp_forward, "pyreqwest": pyreqwest_forward}[client_name]
+    async def plain_forward(body: bytes, send: Send) -> None:
+        from breakeven.providers.plain_http import PlainClient
+
+        if "session" not in state:
+            state["session"] = PlainClient(connect_seconds=5, first_byte_seconds=300, silence_seconds=120)
+        response = await state["session"].post(upstream, body, {"content-type": "application/json"})
+        await send({"type": "http.response.start", "status": response.status, "headers": []})
+        async for chunk in response.chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        state["session"].release(response)
+        await send({"type": "http.response.body", "body": b""})
+
+    forward = {"aiohttp": aiohttp_forward, "pyreqwest": pyreqwest_forward, "plain_http": plain_forward}[client_name]
 
     async def app(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
         body = b""
@@ -91,7 +104,7 @@ def main() -> None:
     relays: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
     try:
         wait_for(upstream_port)
-        for name in ("aiohttp", "pyreqwest"):
+        for name in ("aiohttp", "pyreqwest", "plain_http"):
             port = free_port()
             command = [sys.executable, __file__, "--serve", name, str(port), str(upstream_port)]
             child = subprocess.Popen(command, env=environment)
