@@ -15,6 +15,8 @@ COMMANDS = {
     "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
     "statement": "breakeven.cli.statement",
+    "plan": "breakeven.cli.plan",
+    "machines": "breakeven.cli.machines",
 }
 """Subcommand → module with a ``register(app)`` function."""
 
