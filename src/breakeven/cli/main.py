@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "breakeven.cli.demo",
     "machines": "breakeven.cli.machines",
     "statement": "breakeven.cli.statement",
+    "plan": "breakeven.cli.plan",
 }
 """Subcommand → module with a ``register(app)`` function."""
 

@@ -1,0 +1,254 @@
+"""A scenario answered: verdict, monthly costs, capacity, boxes, intervals, doubt, all with what they rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+
+from breakeven.catalog.figures import Figure
+from breakeven.catalog.machines import BoxFigures, Machine, box_cost, box_figures
+from breakeven.catalog.shapes import ListedShape, find_shape
+from breakeven.catalog.tariffs import find_tariff
+from breakeven.economics.assumptions import Assumption
+from breakeven.economics.curve import LocalCurve, WinningIntervals, crossing_tokens, winning_intervals
+from breakeven.economics.horizon import Purchase, monthly_decay
+from breakeven.economics.hybrid import with_escalation
+from breakeven.economics.local import BoxCost
+from breakeven.economics.uncertainty import Certain, Likelihood, Uncertain, likelihood
+from breakeven.economics.verdict import Question, Verdict, decide
+from breakeven.errors import ScenarioError
+from breakeven.planning import doubt
+from breakeven.planning.assumptions import assumptions
+from breakeven.planning.burst import BurstCase, bursts
+from breakeven.planning.clouds import PricedModel, Prices, rivals
+from breakeven.planning.scenario import Box, Scenario
+from breakeven.planning.serving import Serving, serve, tokens_monthly
+from breakeven.units import TOKENS_PER_MILLION, Tokens, Usd
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSide:
+    """What the boxes cost.
+
+    Attributes:
+        cost: of one box.
+        curve: the sawtooth, escalation included; ``None`` when the box's speed is unknown.
+        hardware_usd_monthly: H, amortisation of one box.
+        idle_usd_monthly / care_usd_monthly: of one box.
+        energy_usd_per_million: marginal electricity.
+    """
+
+    cost: BoxCost
+    curve: LocalCurve | None
+    hardware_usd_monthly: Usd
+    idle_usd_monthly: Usd
+    care_usd_monthly: Usd
+    energy_usd_per_million: Usd | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rivalry:
+    """One model in the cloud against the box.
+
+    Attributes:
+        usd_monthly: at the volume asked about.
+        crossing_tokens: where one box would break even if it could serve so much; ``None`` when no volume helps.
+        intervals: volumes at which local wins; ``None`` when either price is unknown.
+    """
+
+    model: PricedModel
+    usd_monthly: Usd | None
+    crossing_tokens: Tokens | None
+    intervals: WinningIntervals | None
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Buying so many boxes today against paying the frontier as one goes."""
+
+    boxes: int
+    net_present_value_usd: Usd
+    payback_month: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole answer."""
+
+    scenario: Scenario
+    at: datetime
+    machine: Machine | None
+    model: ListedShape
+    tokens_monthly: Tokens | None
+    verdict: Verdict
+    serving: Serving
+    local: LocalSide | None
+    rivals: tuple[Rivalry, ...]
+    horizon: Horizon | None
+    likelihood: Likelihood | None
+    bursts: tuple[BurstCase, ...]
+    missing: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
+    certain: Certain | None = None
+    uncertain: Uncertain | None = None
+
+    @property
+    def frontier(self) -> Rivalry:
+        """The rival the verdict is about."""
+        return self.rivals[0]
+
+
+def make_plan(scenario: Scenario, prices: Prices, at: datetime) -> Plan:
+    """Answer a scenario at the prices of a day.
+
+    Raises:
+        UnknownMachine, UnknownModel: when the scenario names what the catalogue does not have.
+        ScenarioError: when the machine's context or the tariff does not exist.
+    """
+    listed = find_shape(scenario.serving.model)
+    _check_context(scenario, listed)
+    figures, cost = _box(scenario.box)
+    serving = serve(scenario, listed, figures.machine)
+    priced = rivals(scenario, listed, prices, at)
+    volume = tokens_monthly(scenario.workload)
+    local = None if cost is None else _local_side(scenario, cost, serving, priced[0])
+    curve = None if local is None else local.curve
+
+    certain, uncertain, sure = _draw(scenario, figures, cost, serving, priced[0], volume)
+    listed_assumptions = assumptions(scenario, listed, figures, serving.speed, priced, at.date())
+    by_role = {model.role: model.option for model in priced}
+    verdict = decide(
+        Question(
+            tokens_monthly=volume,
+            local=curve,
+            purchase_usd=Decimal(0) if cost is None else cost.purchase_usd,
+            frontier=priced[0].option,
+            hosted_same_model=by_role.get("hosted"),
+            small_frontier=by_role.get("small"),
+            boxes=scenario.box.count,
+            boxes_needed=serving.needed.boxes if serving.needed else None,
+            probability_local_wins=None if sure is None else sure.probability_local_wins,
+            quality_measured=scenario.escalation.quality_measured,
+            assumptions=listed_assumptions,
+        )
+    )
+    return Plan(
+        scenario=scenario,
+        at=at,
+        machine=figures.machine,
+        model=listed,
+        tokens_monthly=volume,
+        verdict=verdict,
+        serving=serving,
+        local=local,
+        rivals=tuple(_against(model, curve, volume) for model in priced),
+        horizon=_horizon(scenario, cost, local, serving, priced[0], volume),
+        likelihood=sure,
+        bursts=bursts(scenario, serving.speed),
+        missing=figures.missing,
+        assumptions=listed_assumptions,
+        certain=certain,
+        uncertain=uncertain,
+    )
+
+
+def _check_context(scenario: Scenario, listed: ListedShape) -> None:
+    most = listed.shape.max_context_tokens
+    if scenario.serving.context_tokens > most:
+        allowed = f"256 to {most}, the most {listed.name} takes"
+        raise ScenarioError("serving.context_tokens", scenario.serving.context_tokens, allowed)
+
+
+def _box(box: Box) -> tuple[BoxFigures, BoxCost | None]:
+    settings = box.settings()
+    if box.tariff is None:
+        return box_figures(settings), box_cost(settings)
+    tariff: Figure = find_tariff(box.tariff).usd_per_kwh
+    priced = settings.model_copy(update={"usd_per_kwh": tariff.value})
+    figures = box_figures(priced)
+    named = BoxFigures(figures.machine, figures.purchase_usd, figures.idle_watts, figures.load_watts, tariff)
+    return named, box_cost(priced)
+
+
+def _local_side(scenario: Scenario, cost: BoxCost, serving: Serving, frontier: PricedModel) -> LocalSide:
+    curve = energy = None
+    if serving.seconds_per_request is not None and serving.capacity_tokens:
+        per_request = scenario.workload.input_tokens + scenario.workload.output_tokens
+        watt_hours = (cost.load_watts - cost.idle_watts) * Decimal(str(serving.seconds_per_request)) / 3600
+        energy = cost.energy_usd(watt_hours) / per_request * TOKENS_PER_MILLION
+        curve = LocalCurve(cost.fixed_usd_monthly, energy, serving.capacity_tokens)
+        escalation = scenario.escalation
+        if escalation.share or escalation.rework_usd_per_million:
+            if frontier.usd_per_million is None:
+                curve = None
+            else:
+                curve = with_escalation(
+                    curve,
+                    share=escalation.share,
+                    cloud_usd_per_million=frontier.usd_per_million,
+                    rework_usd_per_million=escalation.rework_usd_per_million,
+                )
+    return LocalSide(
+        cost=cost,
+        curve=curve,
+        hardware_usd_monthly=cost.amortisation_usd_monthly,
+        idle_usd_monthly=cost.idle_usd_monthly,
+        care_usd_monthly=cost.care_usd_monthly,
+        energy_usd_per_million=energy,
+    )
+
+
+def _against(model: PricedModel, curve: LocalCurve | None, volume: Tokens | None) -> Rivalry:
+    cloud = model.option.curve
+    if cloud is None:
+        return Rivalry(model, None, None, None)
+    usd_monthly = None if volume is None else cloud.usd_monthly(volume)
+    if curve is None:
+        return Rivalry(model, usd_monthly, None, None)
+    crossing = crossing_tokens(curve, cloud)
+    return Rivalry(model, usd_monthly, None if crossing is None else int(crossing), winning_intervals(curve, cloud))
+
+
+def _horizon(
+    scenario: Scenario,
+    cost: BoxCost | None,
+    local: LocalSide | None,
+    serving: Serving,
+    frontier: PricedModel,
+    volume: Tokens | None,
+) -> Horizon | None:
+    boxes = serving.needed.boxes if serving.needed else None
+    if cost is None or local is None or local.curve is None or volume is None or boxes is None:
+        return None
+    if frontier.option.curve is None:
+        return None
+    marginal = volume * local.curve.usd_per_million / TOKENS_PER_MILLION
+    purchase = Purchase(
+        paid_usd=boxes * cost.purchase_usd,
+        running_usd_monthly=boxes * (cost.idle_usd_monthly + cost.care_usd_monthly) + marginal,
+        cloud_usd_monthly=frontier.option.curve.usd_monthly(volume),
+        term_months=cost.term_months,
+        price_decay_monthly=monthly_decay(Decimal(str(scenario.cloud.price_decay_yearly[1]))),
+        capital_rate_monthly=cost.capital_rate_monthly,
+        resale_usd=boxes * cost.resale_usd,
+    )
+    return Horizon(boxes, purchase.net_present_value_usd, purchase.payback_month)
+
+
+def _draw(
+    scenario: Scenario,
+    figures: BoxFigures,
+    cost: BoxCost | None,
+    serving: Serving,
+    frontier: PricedModel,
+    volume: Tokens | None,
+) -> tuple[Certain | None, Uncertain | None, Likelihood | None]:
+    if cost is None or serving.speed is None or frontier.usd_per_million is None or volume is None:
+        return None, None, None
+    certain = doubt.certain(scenario, cost, frontier.usd_per_million)
+    uncertain = doubt.uncertain(scenario, serving.speed, cost, figures, volume)
+    rng = np.random.default_rng(scenario.doubt.seed)
+    return certain, uncertain, likelihood(certain, uncertain, rng, draws=scenario.doubt.draws)
