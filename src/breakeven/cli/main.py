@@ -14,6 +14,7 @@ COMMANDS = {
     "serve": "breakeven.cli.serve",
     "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
+    "prices": "breakeven.cli.prices",
     "machines": "breakeven.cli.machines",
     "statement": "breakeven.cli.statement",
     "plan": "breakeven.cli.plan",

@@ -54,9 +54,15 @@ class Assembly:
 
 @asynccontextmanager
 async def assemble(
-    settings: Settings, home: Path, environment: Mapping[str, str] = os.environ, progress: Progress = no_progress
+    settings: Settings,
+    home: Path,
+    environment: Mapping[str, str] = os.environ,
+    progress: Progress = no_progress,
+    look_around: Callable[[], Awaitable[tuple[Found, ...]]] = discover,
 ) -> AsyncIterator[Assembly]:
     """Start what the settings ask for; on leaving, stop it and close the books.
+
+    Without any word on where calls go, ``look_around`` finds the model servers that already run here.
 
     The engine may still be loading when this returns: ``/ready`` says so and calls wait for it.
 
@@ -75,7 +81,7 @@ async def assemble(
             server = _server(name, provider, environment)
             providers[name] = server
             closers.append(server.close)
-        found = await discover() if _may_discover(settings) else ()
+        found = await look_around() if _may_discover(settings) else ()
         for server_found in found:
             server = _found_server(server_found)
             providers[server_found.kind] = server
