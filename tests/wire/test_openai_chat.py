@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import MalformedBody
-from breakeven.wire.openai_chat import AnswerFold, StreamReader, as_stream, parse_chat_request, read_usage
+from breakeven.wire.openai_chat import as_stream, parse_chat_request, read_usage
+from breakeven.wire.openai_stream import AnswerFold, StreamReader
 from breakeven.wire.sse import encode_event
 
 USAGE = {

@@ -27,8 +27,9 @@ from breakeven.gateway.metering import Observation
 from breakeven.ledger.records import Outcome
 from breakeven.providers.base import Reply
 from breakeven.routing.table import Route
-from breakeven.wire.openai_chat import ChatRequest, Json, StreamReader, as_stream, parse_chat_request
+from breakeven.wire.openai_chat import ChatRequest, Json, as_stream, parse_chat_request
 from breakeven.wire.openai_errors import read_error, read_stream_error
+from breakeven.wire.openai_stream import StreamReader
 from breakeven.wire.sse import DONE, EventSplitter, encode_event
 
 log = logging.getLogger(__name__)

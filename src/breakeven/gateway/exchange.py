@@ -11,7 +11,7 @@ from breakeven.economics.tokens import TokenCounts
 from breakeven.gateway.metering import Observation, estimate_tokens
 from breakeven.ledger.records import CountedBy, Durations, Outcome
 from breakeven.routing.table import Route
-from breakeven.wire.openai_chat import EngineTimings
+from breakeven.wire.openai_stream import EngineTimings
 
 
 class Counted(Protocol):
