@@ -125,3 +125,19 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
     assert said in line
     assert "Traceback" not in line
     assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+def test_a_fault_of_the_gateway_itself_is_answered_and_booked(
+    serve: Callable[..., RunningGateway], fake: Upstream, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    gateway = serve(remote(fake))
+    monkeypatch.setattr("breakeven.providers.http.OpenAICompatible.send", broken)
+    body = json.dumps({"model": "ok", "messages": HELLO, "input": "x"}).encode()
+    status, _, answer = post(gateway, path, body)
+    assert status == 500
+    assert "fault" in answer["error"]["message"]
+    assert gateway.calls()[0].attempts[0].error == "gateway_fault"

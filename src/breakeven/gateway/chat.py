@@ -9,7 +9,7 @@ from typing import cast
 
 import msgspec
 
-from breakeven.errors import BreakevenError, ContextExceeded, StreamCut, UpstreamError
+from breakeven.errors import BreakevenError, ContextExceeded, LedgerUnavailable, StreamCut, UpstreamError
 from breakeven.gateway.asgi import (
     EVENT_STREAM,
     JSON,
@@ -92,13 +92,16 @@ class ChatCompletion:
             if not reader.finished:
                 raise StreamCut(f"{route.provider.name} ended its answer before it was complete")
         except asyncio.CancelledError:
-            self._book(request, exchange.observe("client_left", reader))
+            self._book_failure(request, exchange.observe("client_left", reader))
             raise
         except BreakevenError as error:
             outcome = _outcome(error, reader)
-            self._book(request, exchange.observe(outcome, reader if outcome == "cut" else None, error.code))
+            self._book_failure(request, exchange.observe(outcome, reader if outcome == "cut" else None, error.code))
             await self._fail(error)
             return
+        except Exception:
+            self._book_failure(request, exchange.observe("failed", None, "gateway_fault"))
+            raise
         await self._finish(request, route, reader, exchange)
 
     async def _check_status(self, reply: Reply, route: Route) -> None:
@@ -133,6 +136,13 @@ class ChatCompletion:
             await self._send({"type": "http.response.body", "body": event})
         else:
             await respond_error(self._send, error, self._booking.headers())
+
+    def _book_failure(self, request: ChatRequest, observation: Observation) -> None:
+        """Record a call that was not completed; the caller hears of the failure, the log of a ledger in trouble."""
+        try:
+            self._book(request, observation)
+        except LedgerUnavailable as error:
+            log.error("%s: %s", self._booking.id, error)
 
     def _book(self, request: ChatRequest, observation: Observation) -> str | None:
         return self._booking.record(request.document, observation, stream=request.stream)

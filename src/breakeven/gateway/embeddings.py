@@ -50,6 +50,9 @@ async def answer(desk: Desk, scope: Scope, send: Send, key: str | None, body: by
         booking.record(document, exchange.observe(outcome, None, error.code), stream=False)
         await respond_error(send, error, booking.headers())
         return
+    except Exception:
+        booking.record(document, exchange.observe("failed", None, "gateway_fault"), stream=False)
+        raise
     cost = booking.record(document, exchange.observe("completed", whole), stream=False)
     headers = [JSON, *booking.headers(route)]
     if cost is not None:
