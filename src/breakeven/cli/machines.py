@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from breakeven.catalog.figures import Figure
     from breakeven.catalog.machines import Machine
 
-MARKS = {"measured": "M", "published": "P", "inferred": "I"}
+MARKS = {"measured": "ᴹ", "published": "ᴾ", "inferred": "ᴵ"}
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +40,8 @@ def register(app: typer.Typer) -> None:
 
 
 def _show_machines(key: str | None, *, as_json: bool) -> None:
-    from rich.table import Table
-
     from breakeven.catalog.machines import find_machine, machines
+    from breakeven.cli.plan_view import table
 
     chosen = machines() if key is None else (find_machine(key),)
     if as_json:
@@ -51,17 +50,16 @@ def _show_machines(key: str | None, *, as_json: bool) -> None:
     if key is not None:
         _show_one(chosen[0])
         return
-    table = Table(
-        title="Machines", caption="M measured, P published, I inferred; prefill/decode in tok/s of a 70B Q4_K_M"
-    )
-    for column in ("key", "name", "GiB", "GB/s", "$", "idle W", "load W", "prefill", "decode"):
-        table.add_column(column, justify="left" if column in {"key", "name"} else "right")
+    rows = table("Machine", "GiB", "GB/s", "$", "idle W", "load W", "prefill", "decode")
+    rows.columns[0].no_wrap = True
+    rows.caption = "ᴹ measured, ᴾ published, ᴵ inferred; prefill and decode in tok/s of a 70B Q4_K_M"
     for machine in chosen:
         speed = machine.speed("llama-3.3-70b-q4_k_m")
         figures = (machine.memory_gib, machine.bandwidth_gb_s, machine.price_usd, machine.idle_watts)
         more = (machine.load_watts, speed.prefill, speed.decode)
-        table.add_row(machine.key, machine.name, *(_cell(figure) for figure in (*figures, *more)))
-    out.print(table)
+        rows.add_row(machine.key, *(_cell(figure) for figure in (*figures, *more)))
+    out.print(rows)
+    out.print("[dim]breakeven machines MACHINE shows names, sources and dates.[/]", highlight=False)
 
 
 def _show_one(machine: Machine) -> None:
@@ -167,4 +165,4 @@ def _span(figure: Figure) -> str:
 
 
 def _cell(figure: Figure | None) -> str:
-    return f"[dim]{UNKNOWN}[/]" if figure is None else f"{_span(figure)} [dim]{MARKS.get(figure.kind, '')}[/]"
+    return "[dim]–[/]" if figure is None else f"{_span(figure)}[dim]{MARKS[figure.kind]}[/]"

@@ -103,7 +103,7 @@ def register(app: typer.Typer) -> None:
                 assign = [*assign, f"box.term_months={term_months}"]
             bare = scenario_file is None and preset is None and trace is None and not assign
             if bare and all(value is None for value in flags.values()):
-                if not sys.stdin.isatty():
+                if not on_terminal():
                     raise InputError(
                         "nothing to plan", remedy="Try breakeven plan --preset seed-agents, or give a scenario file."
                     )
@@ -116,6 +116,11 @@ def register(app: typer.Typer) -> None:
                 show_trace(trace, document, config_file, as_json=as_json)
             else:
                 show_plan(document, config_file, plot, as_json=as_json)
+
+
+def on_terminal() -> bool:
+    """Whether somebody is there to answer questions."""
+    return sys.stdin.isatty()
 
 
 def _document(

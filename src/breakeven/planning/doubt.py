@@ -33,7 +33,7 @@ def certain(scenario: Scenario, cost: BoxCost, cloud_usd_per_million: Usd) -> Ce
         capital_rate_monthly=float(cost.capital_rate_monthly),
         pue=float(cost.pue),
         care_usd_monthly=float(cost.care_usd_monthly),
-        utilisation=serving.utilisation,
+        utilisation=serving.utilisation / work.peak_factor,
         overhead_seconds=serving.overhead_seconds,
     )
 
@@ -45,7 +45,8 @@ def uncertain(scenario: Scenario, speed: BoxSpeed, cost: BoxCost, figures: BoxFi
     resale_most = max(float(cost.purchase_usd) * doubt.resale, float(cost.resale_usd))
     hit = float(work.local_hit_rate)
     context = work.input_tokens + work.output_tokens / 2
-    decode = speed.decode_tokens_per_second(context)
+    slots = scenario.serving.slots
+    decode = speed.decode_tokens_per_second(context) * slots / speed.parallel_slowdown(slots)
     return Uncertain(
         prefill_tokens_per_second=_relative(speed.prefill.tokens_per_second, _speed_spread(speed.prefill, doubt.speed)),
         decode_tokens_per_second=_relative(decode, _speed_spread(speed.decode, doubt.speed)),

@@ -34,10 +34,11 @@ STYLE: dict[Any, Any] = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "text.color": INK,
+    "text.parse_math": False,
     "svg.fonttype": "path",
     "svg.hashsalt": "breakeven",
 }
-SENTENCE_WIDTH = 150
+SENTENCE_WIDTH = 132
 MOST_STEPS = 14
 BAND_POINTS = 160
 SUFFIXES = (".svg", ".png", ".html")
@@ -142,15 +143,15 @@ def _curves(plan: Plan, curve: LocalCurve, axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(_subtitle(plan), loc="left", fontsize=11.5, color=MUTED, pad=10)
+    axes.set_title(_subtitle(plan), loc="left", fontsize=11, color=MUTED, pad=10)
 
 
 def _subtitle(plan: Plan) -> str:
     machine = plan.machine.name if plan.machine else "your box"
-    first = f"{plan.model.name} on {machine}. Green: volumes at which it wins on today's prices"
-    if plan.likelihood is None or plan.scenario.escalation.share:
-        return first
-    return f"{first}\nBands: 8 of 10 draws over the term, falling cloud prices included"
+    first, second = f"{plan.model.name} on {machine}", "Green: the box wins at today's prices"
+    if plan.likelihood is not None and not plan.scenario.escalation.share:
+        second += ". Bands: 8 in 10 draws over the term, price decay included"
+    return f"{first}\n{second}"
 
 
 def _winning(plan: Plan, axes: Axes, reach: Tokens, top: float) -> None:
@@ -225,5 +226,5 @@ def _tornado(plan: Plan, axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0)
-    sure = f"Local wins in {plan.likelihood.probability_local_wins:.0%} of {plan.likelihood.draws:,} draws"
-    axes.set_title(f"{sure}\nWhat moves it: orange low, blue high end", loc="left", fontsize=11.5, color=MUTED, pad=10)
+    sure = f"It wins in {plan.likelihood.probability_local_wins:.0%} of {plan.likelihood.draws:,} draws"
+    axes.set_title(f"{sure}\nOrange: low end, blue: high end", loc="left", fontsize=11, color=MUTED, pad=10)

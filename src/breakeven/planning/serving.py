@@ -34,7 +34,7 @@ class ReuseCase:
         seconds_per_request: its service time.
         busy_boxes: boxes at 100 % utilisation, a fraction.
         boxes: at the planned utilisation.
-        capacity_tokens: what one box then serves a month.
+        capacity_tokens: what one box then serves a month, with the busiest hour at the planned utilisation.
     """
 
     name: str
@@ -161,6 +161,7 @@ def serve(scenario: Scenario, listed: ListedShape, machine: Machine | None) -> S
 
 def _case(name: str, hit_tokens: float, scenario: Scenario, speed: BoxSpeed, rate: float) -> ReuseCase:
     work, utilisation = scenario.workload, scenario.serving.utilisation
+    mean_utilisation = utilisation / work.peak_factor
     computed = work.input_tokens - hit_tokens
     alone = speed.seconds(computed, work.output_tokens, context_tokens=work.input_tokens)
     seconds = alone if scenario.serving.slots == 1 else _seconds_shared(alone, computed, scenario.serving.slots, speed)
@@ -171,7 +172,7 @@ def _case(name: str, hit_tokens: float, scenario: Scenario, speed: BoxSpeed, rat
         seconds_per_request=seconds,
         busy_boxes=busy,
         boxes=boxes_at(busy, utilisation),
-        capacity_tokens=capacity_tokens(seconds, work.input_tokens + work.output_tokens, utilisation),
+        capacity_tokens=capacity_tokens(seconds, work.input_tokens + work.output_tokens, mean_utilisation),
     )
 
 

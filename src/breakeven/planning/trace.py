@@ -52,7 +52,6 @@ class Trace:
         output_tokens: generated tokens.
         reused_tokens: leading prompt tokens that an earlier request had as well, had nothing been evicted; ``None``
             where the format does not say.
-        first_second: of the first arrival within its clock minute.
         skipped: lines that could not be read, counted and not guessed.
         problems: what was wrong with the first of them.
     """
@@ -63,7 +62,6 @@ class Trace:
     input_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
     reused_tokens: NDArray[np.int64] | None
-    first_second: float = 0.0
     skipped: int = 0
     problems: tuple[str, ...] = ()
 
@@ -77,9 +75,9 @@ class Trace:
 
     @property
     def peak_minute_factor(self) -> float:
-        """Arrivals of the busiest clock minute over the mean minute."""
-        minutes = np.bincount(((self.at + self.first_second) // 60).astype(np.int64))
-        return float(minutes.max() / (len(self.at) / max(self.span_seconds / 60, 1.0)))
+        """Arrivals of the busiest minute over the mean minute, minutes counted from the first arrival."""
+        minutes = np.bincount((self.at // 60).astype(np.int64))
+        return float(minutes.max() / minutes.mean())
 
 
 class _Collected:
@@ -127,7 +125,6 @@ def read_trace(path: Path) -> Trace:
         input_tokens=prompt.astype(np.int64),
         output_tokens=output.astype(np.int64),
         reused_tokens=None if kind == "azure" else reused.astype(np.int64),
-        first_second=start % 60,
         skipped=collected.skipped,
         problems=tuple(collected.problems),
     )
