@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.gateway.conftest import RunningGateway
 
 from breakeven import config
 from breakeven.box.models import ModelFile
 from breakeven.cli.main import COMMANDS
-from tests.gateway.conftest import RunningGateway
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

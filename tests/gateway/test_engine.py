@@ -105,6 +105,26 @@ def test_a_crash_of_the_engine_is_a_retryable_error_and_mends_itself(serve: Serv
     assert gateway.engine.restarts == 1
 
 
+def test_forty_topics_at_once_are_queued_not_refused(serve: Serve, demo_model: ModelFile) -> None:
+    gateway = serve(configuration(demo_model))
+
+    async def burst() -> list[Any]:
+        async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client:
+            asks = (
+                client.chat.completions.create(
+                    model="local", messages=[{"role": "user", "content": f"Topic {topic}:"}], max_tokens=4
+                )
+                for topic in range(40)
+            )
+            return await asyncio.gather(*asks)
+
+    answers = asyncio.run(burst())
+    assert all(answer.usage.completion_tokens for answer in answers)
+    assert len(gateway.calls()) == 40
+    assert gateway.engine is not None
+    assert gateway.engine.restarts == 0
+
+
 def test_the_statement_after_the_demo_has_the_engines_own_counts(
     serve: Serve, demo_model: ModelFile, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,33 @@ def test_silence_in_mid_answer_is_a_cut(fake: Upstream, way: str) -> None:
         ask(way, fake.url, "gated", Quick(stall_seconds=0.2))
 
 
+def test_a_resting_connection_that_the_server_closed_is_replaced_in_silence() -> None:
+    async def main() -> int:
+        accepted = 0
+
+        async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            """Promise to keep the connection, answer, and hang up when the next request comes."""
+            nonlocal accepted
+            accepted += 1
+            await reader.readuntil(b"{}")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            await writer.drain()
+            await reader.read(1)
+            writer.close()
+
+        server = await asyncio.start_server(once, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        provider = OpenAICompatible("p", base_url=lambda: url, locality="local", timeouts=Quick())
+        for _ in range(3):
+            async with provider.send("/x", b"{}") as reply:
+                assert b"".join([chunk async for chunk in reply.chunks()]) == b"ok"
+        await provider.close()
+        server.close()
+        return accepted
+
+    assert asyncio.run(main()) == 3
+
+
 def test_something_that_is_no_http_server_is_told_so() -> None:
     async def main() -> None:
         async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

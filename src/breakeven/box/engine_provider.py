@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,10 @@ from breakeven.providers.base import Reply
 from breakeven.providers.http import OpenAICompatible
 
 NAME = "engine"
+ADMITTED_AHEAD = 2
+"""Calls handed to the engine beyond its slots, so that a freed slot finds work at once. The rest wait here: each open
+call holds one of the engine's HTTP threads, and when none is left its health checks fail. A caller that leaves while it
+waits here costs the engine nothing."""
 
 
 class EngineTimeouts:
@@ -32,6 +37,7 @@ class EngineProvider:
 
     def __init__(self, engine: Engine, settings: EngineSettings) -> None:
         self._engine = engine
+        self._admission = asyncio.Semaphore(engine.slots + ADMITTED_AHEAD)
         self._load_seconds = settings.start_seconds
         self._server = OpenAICompatible(
             NAME,
@@ -50,7 +56,7 @@ class EngineProvider:
             EngineUnavailable: when it does not become ready in ``engine.start_seconds``, or crashes.
         """
         await self._engine.wait_ready(self._load_seconds)
-        async with self._server.send(path, body) as reply:
+        async with self._admission, self._server.send(path, body) as reply:
             yield reply
 
     async def close(self) -> None:

@@ -91,8 +91,19 @@ class PlainClient:
         """
         parts = urlsplit(url)
         address = (parts.hostname or "", parts.port or 80)
-        connection = self._take_idle(address) or await self._connect(address)
-        connection.send(_head(parts.netloc, parts.path or "/", len(body), headers) + body)
+        request = _head(parts.netloc, parts.path or "/", len(body), headers) + body
+        rested = self._take_idle(address)
+        if rested is not None:
+            try:
+                return await self._exchange(rested, request)
+            except BrokenOff:
+                if rested.heard:
+                    raise
+                # A server may close a resting connection at any moment, also this one; the request never reached it.
+        return await self._exchange(await self._connect(address), request)
+
+    async def _exchange(self, connection: _Connection, request: bytes) -> Response:
+        connection.send(request)
         try:
             while not connection.head_complete:
                 await connection.more(self._first_byte_seconds)
@@ -171,7 +182,7 @@ class _Connection(asyncio.Protocol):
         self._buffered = 0
         self.headers: dict[bytes, bytes] = {}
         self.status = 0
-        self.head_complete = self.complete = self.reusable = False
+        self.heard = self.head_complete = self.complete = self.reusable = False
         self._transport.write(request)
 
     async def more(self, timeout_seconds: float) -> None:
@@ -214,6 +225,7 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self.heard = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
