@@ -50,9 +50,12 @@ def _show_machines(key: str | None, *, as_json: bool) -> None:
     if key is not None:
         _show_one(chosen[0])
         return
-    rows = table("Machine", "GiB", "GB/s", "$", "idle W", "load W", "prefill", "decode")
-    rows.columns[0].no_wrap = True
-    rows.caption = "ᴹ measured, ᴾ published, ᴵ inferred; prefill and decode in tok/s of a 70B Q4_K_M"
+    rows = table("Machine", "GiB", "GB/s", "$", "idle W", "load W", "in/s", "out/s")
+    for column in rows.columns:
+        column.no_wrap = True
+    rows.caption = (
+        "ᴹ measured, ᴾ published, ᴵ inferred; in/s and out/s: prefill and decode, tokens a second, of a 70B Q4_K_M"
+    )
     for machine in chosen:
         speed = machine.speed("llama-3.3-70b-q4_k_m")
         figures = (machine.memory_gib, machine.bandwidth_gb_s, machine.price_usd, machine.idle_watts)
