@@ -109,6 +109,9 @@ def test_a_scenario_file_is_laid_over_the_preset(home):
         (["--simple", "--price-usd", "many"], "--price-usd"),
         (["--simple", "--usd-per-million", "0"], "usd_per_million"),
         (["--preset", "seed-agents", "--watts", "200"], "--watts"),
+        (["--simple", "--machine", "m4-max-128"], "--machine"),
+        (["--simple", "--preset", "seed-agents"], "beside --simple"),
+        (["--trace", "t.csv", "--plot", "t.svg"], "--plot"),
         (["missing.toml"], "cannot be read"),
         (["--trace", "missing.csv"], "cannot be read"),
     ],
@@ -171,6 +174,20 @@ def test_the_same_plan_is_drawn_the_same(home):
         plan("--preset", "seed-agents", "--plot", name)
 
     assert (home / "one.svg").read_bytes() == (home / "two.svg").read_bytes()
+
+
+def test_the_box_and_the_reference_of_the_configuration_are_what_a_plan_starts_from(home):
+    (home / "breakeven.toml").write_text(
+        '[box]\nmachine = "m3-ultra-256"\nusd_per_kwh = "0.31"\npower_meter = "modelled"\n'
+        '[reference]\nprovider = "anthropic"\nmodel = "claude-haiku-5-5"\n'
+    )
+    own = json.loads(plan("--requests-per-day", "100", "--json").stdout)
+    other = json.loads(plan("--requests-per-day", "100", "--machine", "m4-max-128", "--json").stdout)
+
+    assert (own["machine"], own["scenario"]["box"]["usd_per_kwh"]) == ("m3-ultra-256", "0.31")
+    assert own["rivals"][0]["model"] == "anthropic/claude-haiku-5-5"
+    assert (other["machine"], other["scenario"]["box"]["usd_per_kwh"]) == ("m4-max-128", None)
+    assert json.loads(plan("--tariff", "DE", "--tokens-monthly", "9", "--json").stdout)["machine"] == "m3-ultra-256"
 
 
 def test_a_trace_is_replayed(home):

@@ -14,7 +14,8 @@ from breakeven.errors import ScenarioError, UnknownMachine, UnknownModel
 from breakeven.planning.document import document
 from breakeven.planning.explain import the_load, why_reuse
 from breakeven.planning.plan import make_plan
-from breakeven.planning.scenario import laid_over, parse, preset
+from breakeven.planning.scenario import parse
+from breakeven.planning.sources import laid_over, preset
 
 GOLDEN = Path(__file__).with_name("seed-agents.json")
 QUICK = {"doubt": {"draws": 100}}
@@ -133,10 +134,36 @@ def test_a_blended_price_may_be_tried_out_as_a_what_if():
     assert "what-if" in made.frontier.model.source
 
 
-def test_a_model_too_large_for_the_machine_is_served_by_no_number_of_boxes():
-    made = small(serving={"model": "llama-3.3-70b-q8_0", "decode_tokens_per_second": 5}, box={"machine": "2x-rtx-4090"})
+@pytest.mark.parametrize("known", [{}, {"prefill_tokens_per_second": 100, "decode_tokens_per_second": 5}])
+def test_a_model_too_large_for_the_machine_is_infeasible_however_fast_and_many(known):
+    made = small(serving={"model": "llama-3.3-70b-q8_0", **known}, box={"machine": "2x-rtx-4090", "count": 50})
 
-    assert made.serving.speed is None or made.serving.needed.boxes is None
+    assert made.verdict.kind is VerdictKind.INFEASIBLE
+    assert "no number of them helps" in made.verdict.sentence
+    assert made.likelihood is None
+
+
+NONE_COMPARED = {"hosted": "none", "small": "none"}
+FAST = {"prefill_tokens_per_second": 4000, "decode_tokens_per_second": 200, "utilisation": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sections"),
+    [
+        (VerdictKind.LOCAL_WINS, {"cloud": NONE_COMPARED, "serving": FAST, "workload": {"requests_per_day": 20000}}),
+        (VerdictKind.CLOUD_WINS, {"cloud": NONE_COMPARED, "workload": {"requests_per_day": 10}}),
+        (VerdictKind.INFEASIBLE, {"workload": {"requests_per_day": 100_000}}),
+        (VerdictKind.HOSTED_SAME_MODEL_WINS, {"serving": FAST, "workload": {"requests_per_day": 8000}}),
+        (
+            VerdictKind.SMALL_FRONTIER_WINS,
+            {"cloud": {"hosted": "none"}, "serving": FAST, "workload": {"requests_per_day": 12000}},
+        ),
+        (VerdictKind.ALREADY_OWNED, {"box": {"purchase_usd": "0"}}),
+        (VerdictKind.NOT_ENOUGH_EVIDENCE, {"box": {"machine": "a100-80"}}),
+    ],
+)
+def test_each_verdict_is_reached(kind, sections):
+    assert small(**sections).verdict.kind is kind
 
 
 def test_a_tariff_by_place_reaches_the_cost_with_its_source():

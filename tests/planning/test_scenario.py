@@ -1,7 +1,8 @@
 import pytest
 
 from breakeven.errors import InputError, ScenarioError
-from breakeven.planning.scenario import at_path, laid_over, parse, preset, preset_names, read_file
+from breakeven.planning.scenario import parse
+from breakeven.planning.sources import at_path, laid_over, preset, preset_names, read_file
 
 
 @pytest.mark.parametrize("name", preset_names())

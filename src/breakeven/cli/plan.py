@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from breakeven.cli.console import load_settings, out, print_json, reporting_erro
 from breakeven.errors import InputError, ScenarioError
 
 if TYPE_CHECKING:
-    from breakeven.planning.scenario import Document
+    from breakeven.planning.sources import Document
 
 QUESTION, COSTS, OUTPUT = "The question", "Costs", "Output"
 
@@ -35,6 +34,8 @@ FLAG_KEYS = {
     "usd_per_million": "cloud.usd_per_million",
 }
 """Flag → the key of the scenario that it sets."""
+SIMPLE_FLAGS = ("price_usd", "usd_per_kwh", "usd_per_million")
+"""Those that ``--simple`` uses."""
 
 
 def register(app: typer.Typer) -> None:
@@ -90,10 +91,15 @@ def register(app: typer.Typer) -> None:
         }  # fmt: skip
         with reporting_errors():
             if simple:
+                _refuse_beside(
+                    "--simple", flags, ("price_usd", "usd_per_kwh", "usd_per_million"), scenario_file or preset
+                )
                 numbers = {
                     "price_usd": price_usd, "usd_per_kwh": usd_per_kwh, "usd_per_million": usd_per_million,
                     "watts": watts, "electricity_usd_monthly": electricity_usd_monthly,
                 }  # fmt: skip
+                from breakeven.cli.plan_simple import show_simple
+
                 show_simple(numbers, term_months, as_json=as_json)
                 return
             for name, value in (("--watts", watts), ("--electricity-usd-monthly", electricity_usd_monthly)):
@@ -113,9 +119,22 @@ def register(app: typer.Typer) -> None:
             else:
                 document = _document(scenario_file, preset, flags, assign)
             if trace is not None:
+                if plot is not None:
+                    raise ScenarioError("--plot", str(plot), "nothing beside --trace, which has no curve to draw")
                 show_trace(trace, document, config_file, as_json=as_json)
             else:
                 show_plan(document, config_file, plot, as_json=as_json)
+
+
+def _refuse_beside(
+    option: str, flags: dict[str, str | int | float | None], used: tuple[str, ...], scenario: Path | str | None
+) -> None:
+    """Refuse what an option would silently ignore."""
+    if scenario is not None:
+        raise ScenarioError("scenario", str(scenario), f"nothing beside {option}")
+    for name, value in flags.items():
+        if value is not None and name not in used:
+            raise ScenarioError(f"--{name.replace('_', '-')}", value, f"nothing beside {option}")
 
 
 def on_terminal() -> bool:
@@ -126,11 +145,11 @@ def on_terminal() -> bool:
 def _document(
     scenario_file: Path | None, preset: str | None, flags: dict[str, str | int | float | None], assign: list[str]
 ) -> Document:
-    from breakeven.planning import scenario
+    from breakeven.planning import sources
 
-    document: Document = {} if preset is None else scenario.preset(preset)
+    document: Document = {} if preset is None else sources.preset(preset)
     if scenario_file is not None:
-        document = scenario.laid_over(document, scenario.read_file(scenario_file))
+        document = sources.laid_over(document, sources.read_file(scenario_file))
     if any(flags[name] is not None for name in ("requests_per_day", "tokens_monthly")):
         work = document.get("workload", {})
         document["workload"] = {
@@ -138,12 +157,12 @@ def _document(
         }
     for flag, key in FLAG_KEYS.items():
         if flags[flag] is not None:
-            document = scenario.laid_over(document, scenario.at_path(key, flags[flag]))
+            document = sources.laid_over(document, sources.at_path(key, flags[flag]))
     for assignment in assign:
         key, equals, value = assignment.partition("=")
         if not equals or "." not in key:
             raise ScenarioError("--set", assignment, "section.key=value, for instance box.resale_usd=1500")
-        document = scenario.laid_over(document, scenario.at_path(key.strip(), _toml_value(value.strip())))
+        document = sources.laid_over(document, sources.at_path(key.strip(), _toml_value(value.strip())))
     return document
 
 
@@ -163,9 +182,10 @@ def show_plan(document: Document, config_file: Path | None, plot: Path | None, *
     from breakeven.planning.document import document as plan_document
     from breakeven.planning.plan import make_plan
     from breakeven.planning.scenario import parse
+    from breakeven.planning.sources import configured
 
-    book = open_book(load_settings(config_file).prices)
-    made = make_plan(parse(document), book, datetime.now(UTC))
+    settings = load_settings(config_file)
+    made = make_plan(parse(configured(settings, document)), open_book(settings.prices), datetime.now(UTC))
     if plot is not None:
         from breakeven.planning.picture import draw
 
@@ -184,57 +204,16 @@ def show_trace(trace: Path, document: Document, config_file: Path | None, *, as_
     """Replay a trace through machines and price it with models."""
     from breakeven.catalog.prices import open_book
     from breakeven.planning.scenario import parse
+    from breakeven.planning.sources import configured
     from breakeven.planning.trace import read_trace
     from breakeven.planning.trace_plan import plan_trace, trace_document
 
-    book = open_book(load_settings(config_file).prices)
-    made = plan_trace(read_trace(trace), parse(document), book, datetime.now(UTC))
+    settings = load_settings(config_file)
+    scenario = parse(configured(settings, document))
+    made = plan_trace(read_trace(trace), scenario, open_book(settings.prices), datetime.now(UTC))
     if as_json:
         print_json(trace_document(made))
         return
     from breakeven.cli.trace_view import show
 
     show(made, out)
-
-
-def show_simple(numbers: dict[str, str | None], term_months: int | None, *, as_json: bool) -> None:
-    """The plain formula with its parts."""
-    from breakeven.economics.simple import electricity_usd_monthly, simple_breakeven
-    from breakeven.units import tokens, usd
-
-    given = {name: _number(name, value) for name, value in numbers.items() if value is not None}
-    watts, price = given.get("watts", Decimal(200)), given.get("price_usd", Decimal(6000))
-    tariff = given.get("usd_per_kwh", Decimal("0.17"))
-    blended = given.get("usd_per_million", Decimal(3))
-    electricity = given.get("electricity_usd_monthly", electricity_usd_monthly(watts=watts, usd_per_kwh=tariff))
-    term = 36 if term_months is None else term_months
-    found = simple_breakeven(
-        purchase_usd=price, term_months=term, electricity_usd_monthly=electricity, usd_per_million=blended
-    )
-    if as_json:
-        print_json(
-            {
-                "hardware_usd_monthly": found.hardware_usd_monthly,
-                "electricity_usd_monthly": found.electricity_usd_monthly,
-                "usd_per_million_tokens": found.usd_per_million,
-                "breakeven_tokens_monthly": found.tokens_monthly,
-            }
-        )
-        return
-    drawn = "given" if "electricity_usd_monthly" in given else f"{watts} W × 730 h × ${tariff}/kWh"
-    out.print(f"H  {usd(found.hardware_usd_monthly)} a month   ({usd(price)} / {term} months)", highlight=False)
-    out.print(f"E  {usd(electricity)} a month   ({drawn})", highlight=False)
-    out.print(f"C  {usd(blended)} per million tokens, blended", highlight=False)
-    out.print(f"[bold]M = (H + E) / C = {tokens(int(found.tokens_monthly))} tokens a month[/]", highlight=False)
-    out.print(
-        "[dim]It leaves out whether the box can serve so much, prefill, reuse, idle power, resale, price decay and"
-        " cheaper models: breakeven plan --preset seed-agents shows them.[/]",
-        highlight=False,
-    )
-
-
-def _number(name: str, text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except ArithmeticError:
-        raise ScenarioError(f"--{name.replace('_', '-')}", text, "a number") from None

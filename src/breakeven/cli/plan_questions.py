@@ -9,10 +9,10 @@ import typer
 from breakeven.catalog.machines import machines
 from breakeven.catalog.shapes import shapes
 from breakeven.cli.console import out
-from breakeven.planning.scenario import preset, preset_names
+from breakeven.planning.sources import preset, preset_names
 
 if TYPE_CHECKING:
-    from breakeven.planning.scenario import Document
+    from breakeven.planning.sources import Document
 
 OWN = "my-own"
 

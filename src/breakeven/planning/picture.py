@@ -67,7 +67,7 @@ def draw(plan: Plan, path: Path) -> None:
 
 def rendered(plan: Plan, kind: str) -> bytes:
     """The picture as ``svg`` or ``png``."""
-    if plan.local is None or plan.local.curve is None:
+    if plan.local is None or plan.local.curve is None or not plan.serving.fits:
         raise InputError(
             "there is no curve to draw: " + plan.verdict.sentence,
             remedy="Give what is unknown with --set KEY=VALUE.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -18,7 +18,7 @@ from breakeven.economics.horizon import Purchase, monthly_decay
 from breakeven.economics.hybrid import with_escalation
 from breakeven.economics.local import BoxCost
 from breakeven.economics.uncertainty import Certain, Likelihood, Uncertain, likelihood
-from breakeven.economics.verdict import Question, Verdict, decide
+from breakeven.economics.verdict import Question, Verdict, VerdictKind, decide
 from breakeven.errors import ScenarioError
 from breakeven.planning import doubt
 from breakeven.planning.assumptions import assumptions
@@ -115,7 +115,7 @@ def make_plan(scenario: Scenario, prices: Prices, at: datetime) -> Plan:
     priced = rivals(scenario, listed, prices, at)
     volume = tokens_monthly(scenario.workload)
     local = None if cost is None else _local_side(scenario, cost, serving, priced[0])
-    curve = None if local is None else local.curve
+    curve = None if local is None or not serving.fits else local.curve
 
     certain, uncertain, sure = _draw(scenario, figures, cost, serving, priced[0], volume)
     listed_assumptions = assumptions(scenario, listed, figures, serving.speed, priced, at.date())
@@ -135,6 +135,8 @@ def make_plan(scenario: Scenario, prices: Prices, at: datetime) -> Plan:
             assumptions=listed_assumptions,
         )
     )
+    if not serving.fits:
+        verdict = _unfit(serving, listed, figures, verdict)
     return Plan(
         scenario=scenario,
         at=at,
@@ -153,6 +155,16 @@ def make_plan(scenario: Scenario, prices: Prices, at: datetime) -> Plan:
         certain=certain,
         uncertain=uncertain,
     )
+
+
+def _unfit(serving: Serving, listed: ListedShape, figures: BoxFigures, verdict: Verdict) -> Verdict:
+    """The verdict where the model does not fit: no number of these boxes, nor any speed, changes that."""
+    name = figures.machine.name if figures.machine else "the box"
+    sentence = (
+        f"Infeasible: {listed.name} takes {serving.memory.total_gib:.1f} GiB, and {name} has"
+        f" {serving.usable_gib:.0f} GiB usable; no number of them helps."
+    )
+    return replace(verdict, kind=VerdictKind.INFEASIBLE, sentence=sentence)
 
 
 def _check_context(scenario: Scenario, listed: ListedShape) -> None:
@@ -246,7 +258,7 @@ def _draw(
     frontier: PricedModel,
     volume: Tokens | None,
 ) -> tuple[Certain | None, Uncertain | None, Likelihood | None]:
-    if cost is None or serving.speed is None or frontier.usd_per_million is None or volume is None:
+    if cost is None or serving.speed is None or not serving.fits or frontier.usd_per_million is None or volume is None:
         return None, None, None
     certain = doubt.certain(scenario, cost, frontier.usd_per_million)
     uncertain = doubt.uncertain(scenario, serving.speed, cost, figures, volume)

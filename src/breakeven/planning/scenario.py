@@ -1,21 +1,15 @@
-"""A scenario: what one wants to know, typed and checked. Presets, files and flags are laid over one another."""
+"""A scenario: what one wants to know, typed and checked."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from breakeven.config import BoxSettings
-from breakeven.errors import InputError, ScenarioError
-
-Document = dict[str, Any]
-"""A parsed TOML file or part of one."""
+from breakeven.errors import ScenarioError
 
 
 class Section(BaseModel):
@@ -237,56 +231,3 @@ def _check_together(scenario: Scenario) -> None:
     if not -10 < least <= likely <= most < 1:
         value = list(scenario.cloud.price_decay_yearly)
         raise ScenarioError("cloud.price_decay_yearly", value, "rising shares from above -10 to below 1")
-
-
-def read_file(path: Path) -> Document:
-    """The document of a scenario file.
-
-    Raises:
-        InputError: when it cannot be read or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def preset_names() -> list[str]:
-    """The workloads that come with the program."""
-    folder = resources.files("breakeven.planning").joinpath("presets")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
-def preset(name: str) -> Document:
-    """The document of a preset.
-
-    Raises:
-        ScenarioError: when there is none of that name.
-    """
-    if name not in preset_names():
-        raise ScenarioError("preset", name, f"one of {', '.join(preset_names())}")
-    folder = resources.files("breakeven.planning").joinpath("presets")
-    return tomllib.loads(folder.joinpath(f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def laid_over(base: Document, top: Mapping[str, Any]) -> Document:
-    """``top`` over ``base``, table by table."""
-    merged = dict(base)
-    for key, value in top.items():
-        below = merged.get(key)
-        merged[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-    return merged
-
-
-def at_path(key: str, value: object) -> Document:
-    """The document with one value at a dotted key.
-
-    >>> at_path("box.term_months", 24)
-    {'box': {'term_months': 24}}
-    """
-    document: Document = {}
-    for part in reversed(key.split(".")):
-        document = {part: document or value}
-    return document

@@ -55,6 +55,7 @@ class Serving:
         reuse: without, with 90 % of the prompt resident, and as the scenario has it.
         needed: boxes by each demand.
         wait_p95_seconds: with the boxes needed.
+        boxes_for_memory: ``None`` when no number of boxes has room; 1 where the machine's memory is not known.
     """
 
     speed: BoxSpeed | None
@@ -65,6 +66,12 @@ class Serving:
     reuse: tuple[ReuseCase, ...] = ()
     needed: BoxesNeeded | None = None
     wait_p95_seconds: Seconds | None = None
+    boxes_for_memory: int | None = 1
+
+    @property
+    def fits(self) -> bool:
+        """Whether the model with its slots, and the prefixes over enough boxes, find room."""
+        return self.boxes_for_memory is not None
 
 
 def requests_per_second(work: Workload) -> float | None:
@@ -126,9 +133,10 @@ def serve(scenario: Scenario, listed: ListedShape, machine: Machine | None) -> S
         flash_attention=serving.flash_attention,
     )
     usable_gib = None if machine is None else machine.usable_memory_gib
+    by_memory = 1 if usable_gib is None else boxes_for_memory(memory, int(usable_gib * GIB))
     speed = box_speed(scenario, listed, machine)
     if speed is None:
-        return Serving(None, memory, usable_gib)
+        return Serving(None, memory, usable_gib, boxes_for_memory=by_memory)
 
     rate = requests_per_second(work)
     hit_tokens = float(work.prefix_tokens * work.local_hit_rate)
@@ -139,7 +147,6 @@ def serve(scenario: Scenario, listed: ListedShape, machine: Machine | None) -> S
     )
     reuse = tuple(_case(name, hit, scenario, speed, rate or 0.0) for name, hit in shares)
     planned = reuse[-1]
-    by_memory = 1 if usable_gib is None else boxes_for_memory(memory, int(usable_gib * GIB))
     needed = waited = None
     if rate is not None:
         peak = rate * work.peak_factor
@@ -156,6 +163,7 @@ def serve(scenario: Scenario, listed: ListedShape, machine: Machine | None) -> S
         reuse=reuse,
         needed=needed,
         wait_p95_seconds=waited,
+        boxes_for_memory=by_memory,
     )
 
 
