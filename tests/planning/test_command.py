@@ -205,7 +205,7 @@ def test_machines_models_and_tariffs_are_listed_with_their_sources():
     assert json.loads(run("machines", "--models", "--json").stdout)[0]["kv_bytes_per_token"] == 320 * 1024
     assert json.loads(run("machines", "--tariffs", "--json").stdout)[0]["usd_per_kwh"]["value"] == "0.17"
     assert "California" in run("machines", "--tariffs").stdout
-    assert "llama-3.3-70b-q4_k_m" in run("machines", "--models", env={"COLUMNS": "200"}).stdout
+    assert "llama-3.3-70b-q4_k_m" in run("machines", "--models").stdout
 
 
 def test_an_unknown_machine_gets_exit_code_2():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -125,7 +125,8 @@ def _show_models(*, as_json: bool) -> None:
         return
     table = Table(title="Model shapes")
     for column in ("key", "name", "weights GiB", "KV KiB/token", "context", "source"):
-        table.add_column(column, justify="left" if column in {"key", "name", "source"} else "right")
+        justify: Literal["left", "right"] = "left" if column in {"key", "name", "source"} else "right"
+        table.add_column(column, justify=justify, no_wrap=column == "key")
     for listed in shapes():
         shape = listed.shape
         weights, kv = f"{shape.weight_bytes / GIB:.1f}", f"{shape.kv_bytes(1) / 1024:.0f}"
