@@ -181,6 +181,24 @@ def test_an_escalated_share_is_paid_twice():
     assert half.local.curve.usd_per_million - none.local.curve.usd_per_million == cloud / 2
 
 
+def test_overflow_to_the_cloud_is_the_alternative_to_one_more_box():
+    made = plan()
+    ways, capacity = made.alternatives, made.serving.capacity_tokens
+    rest = made.frontier.model.option.curve.usd_monthly(made.tokens_monthly - capacity)
+
+    assert ways.all_local_boxes == 11
+    assert ways.overflow_usd_monthly == made.local.curve.usd_monthly(capacity) + rest
+    assert ways.all_local_usd_monthly < ways.overflow_usd_monthly < made.frontier.usd_monthly
+
+
+def test_what_counts_is_the_cost_of_an_accepted_answer():
+    escalated = small(escalation={"share": "0.2", "accepted_share": "0.8"}).alternatives
+    plain = small(escalation={"share": "0.2"}).alternatives
+
+    assert escalated.accepted_local_usd * Decimal("0.8") == pytest.approx(plain.accepted_local_usd)
+    assert escalated.accepted_cloud_usd == plain.accepted_cloud_usd
+
+
 def test_a_busy_hour_takes_capacity_away_from_every_month():
     assert small(workload={"peak_factor": 4}).serving.capacity_tokens == pytest.approx(
         small().serving.capacity_tokens / 4, rel=1e-6

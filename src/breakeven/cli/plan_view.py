@@ -50,6 +50,7 @@ def show(plan: Plan, console: Console) -> None:
     console.print()
     _local(plan, console)
     _rivals(plan, console)
+    _alternatives(plan, console)
     _burst(plan, console)
     _doubt(plan, console)
     _assumptions(plan, console)
@@ -105,14 +106,29 @@ def _local(plan: Plan, console: Console) -> None:
 
 
 def _rivals(plan: Plan, console: Console) -> None:
-    rows = table("Against", "$/M, this mix", "a month", "local wins, tokens a month")
+    rows = table("Against", "$/M, this mix", "a month", "a burst", "local wins, tokens a month")
     for rival in plan.rivals:
         rows.add_row(
             f"{escape(rival.model.name)}\n[dim]{rival.model.role}[/]",
             usd(rival.model.usd_per_million, 3),
             usd(rival.usd_monthly),
+            usd(rival.burst_usd),
             interval_text(rival.intervals),
         )
+    console.print(rows)
+
+
+def _alternatives(plan: Plan, console: Console) -> None:
+    ways = plan.alternatives
+    if ways is None:
+        return
+    frontier = escape(plan.frontier.model.name.rsplit("/", 1)[-1])
+    rows = table("Ways to serve it", "a month", "an accepted request")
+    if ways.all_local_boxes is not None:
+        accepted = usd(ways.accepted_local_usd, 4)
+        rows.add_row(f"all local, boxes: {ways.all_local_boxes}", usd(ways.all_local_usd_monthly), accepted)
+    rows.add_row(f"boxes: {ways.overflow_boxes}, the rest to {frontier}", usd(ways.overflow_usd_monthly), "")
+    rows.add_row(f"all to {frontier}", usd(plan.frontier.usd_monthly), usd(ways.accepted_cloud_usd, 4))
     console.print(rows)
 
 

@@ -20,6 +20,7 @@ _WORDS = {
     bool: "true or false",
     Decimal: "decimal number",
     Path: "path",
+    tuple[float, float, float]: "three numbers",
 }
 
 HEADER = """# Configuration reference
@@ -32,10 +33,10 @@ This page is generated from the settings; a test keeps it in step.
 """
 
 
-def reference() -> str:
-    """The page as Markdown."""
-    sections = [HEADER, _table("", Settings, skip_sections=True)]
-    for name, field in Settings.model_fields.items():
+def reference(model: type[BaseModel] = Settings, header: str = HEADER) -> str:
+    """The page of a file's tables as Markdown."""
+    sections = [header, _table("", model, skip_sections=True)]
+    for name, field in model.model_fields.items():
         section, is_named = _section(field.annotation)
         if section is not None:
             title = f"[{name}.NAME]" if is_named else f"[{name}]"

@@ -12,7 +12,7 @@ from breakeven.catalog.shapes import ListedShape
 from breakeven.economics.verdict import CloudOption
 from breakeven.economics.workload import PrefixReuse, RequestClass, RequestMix, cloud_price
 from breakeven.planning.scenario import Scenario, Workload
-from breakeven.units import Usd
+from breakeven.units import TOKENS_PER_MILLION, Usd
 
 NOT_COMPARED = "none"
 
@@ -33,12 +33,14 @@ class PricedModel:
         role: ``frontier``, ``hosted`` or ``small``.
         name: ``provider/model``, or a what-if.
         usd_per_million: per million tokens of this mix, cache, tiers and batch included.
+        usd_per_request: mean over its requests, each priced in its own tier.
         source / effective / snapshot: of the price.
     """
 
     role: str
     name: str
     usd_per_million: Usd | None
+    usd_per_request: Usd | None = None
     source: str = "unknown"
     effective: date | None = None
     snapshot: str | None = None
@@ -75,15 +77,18 @@ def priced(role: str, name: str, mix: RequestMix, prices: Prices, at: datetime) 
         role=role,
         name=name,
         usd_per_million=None if price is None else price.usd_per_million,
+        usd_per_request=None if price is None else price.usd_per_request,
         source=row.source,
         effective=row.effective,
         snapshot=row.snapshot,
     )
 
 
-def what_if(usd_per_million: Decimal) -> PricedModel:
+def what_if(usd_per_million: Decimal, mix: RequestMix) -> PricedModel:
     """A blended price that somebody wants to try out; real ones depend on the mix and are computed."""
-    return PricedModel("frontier", f"a blended ${usd_per_million}/M", usd_per_million, source="assumed: a what-if")
+    per_request = mix.tokens_per_request * usd_per_million / TOKENS_PER_MILLION
+    name = f"a blended ${usd_per_million}/M"
+    return PricedModel("frontier", name, usd_per_million, per_request, source="assumed: a what-if")
 
 
 def rivals(scenario: Scenario, listed: ListedShape, prices: Prices, at: datetime) -> tuple[PricedModel, ...]:
@@ -92,7 +97,7 @@ def rivals(scenario: Scenario, listed: ListedShape, prices: Prices, at: datetime
     frontier = (
         priced("frontier", cloud.frontier, mix, prices, at)
         if cloud.usd_per_million is None
-        else what_if(cloud.usd_per_million)
+        else what_if(cloud.usd_per_million, mix)
     )
     found = [frontier]
     if cloud.hosted is None:

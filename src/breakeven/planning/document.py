@@ -33,6 +33,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "local": None if plan.local is None else _local(plan.local),
         "missing": [f"box.{key}" for key in plan.missing],
         "rivals": [_rival(rival) for rival in plan.rivals],
+        "alternatives": _alternatives(plan),
         "horizon": plan.horizon
         and {
             "boxes": plan.horizon.boxes,
@@ -113,11 +114,23 @@ def _rival(rival: Rivalry) -> dict[str, Any]:
         "model": model.name,
         "usd_per_million_tokens": model.usd_per_million,
         "usd_monthly": rival.usd_monthly,
+        "burst_usd": rival.burst_usd,
         "one_box_breaks_even_at_tokens_monthly": rival.crossing_tokens,
         "local_wins": intervals(rival.intervals),
         "price_source": model.source,
         "price_effective": model.effective and model.effective.isoformat(),
         "price_snapshot": model.snapshot,
+    }
+
+
+def _alternatives(plan: Plan) -> dict[str, Any] | None:
+    ways = plan.alternatives
+    if ways is None:
+        return None
+    return {
+        "all_local": {"boxes": ways.all_local_boxes, "usd_monthly": ways.all_local_usd_monthly},
+        "overflow": {"boxes": ways.overflow_boxes, "usd_monthly": ways.overflow_usd_monthly},
+        "usd_per_accepted_request": {"local_first": ways.accepted_local_usd, "cloud": ways.accepted_cloud_usd},
     }
 
 

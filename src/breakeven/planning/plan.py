@@ -21,10 +21,11 @@ from breakeven.economics.uncertainty import Certain, Likelihood, Uncertain, like
 from breakeven.economics.verdict import Question, Verdict, VerdictKind, decide
 from breakeven.errors import ScenarioError
 from breakeven.planning import doubt
+from breakeven.planning.alternatives import Alternatives, alternatives
 from breakeven.planning.assumptions import assumptions
 from breakeven.planning.burst import BurstCase, bursts
 from breakeven.planning.clouds import PricedModel, Prices, rivals
-from breakeven.planning.scenario import Box, Scenario
+from breakeven.planning.scenario import Box, Scenario, Workload
 from breakeven.planning.serving import Serving, serve, tokens_monthly
 from breakeven.units import TOKENS_PER_MILLION, Tokens, Usd
 
@@ -55,12 +56,14 @@ class Rivalry:
 
     Attributes:
         usd_monthly: at the volume asked about.
+        burst_usd: of one burst of topics.
         crossing_tokens: where one box would break even if it could serve so much; ``None`` when no volume helps.
         intervals: volumes at which local wins; ``None`` when either price is unknown.
     """
 
     model: PricedModel
     usd_monthly: Usd | None
+    burst_usd: Usd | None
     crossing_tokens: Tokens | None
     intervals: WinningIntervals | None
 
@@ -87,6 +90,7 @@ class Plan:
     serving: Serving
     local: LocalSide | None
     rivals: tuple[Rivalry, ...]
+    alternatives: Alternatives | None
     horizon: Horizon | None
     likelihood: Likelihood | None
     bursts: tuple[BurstCase, ...]
@@ -146,7 +150,8 @@ def make_plan(scenario: Scenario, prices: Prices, at: datetime) -> Plan:
         verdict=verdict,
         serving=serving,
         local=local,
-        rivals=tuple(_against(model, curve, volume) for model in priced),
+        rivals=tuple(_against(model, curve, volume, scenario.workload) for model in priced),
+        alternatives=_alternatives(scenario, curve, serving, priced[0], volume),
         horizon=_horizon(scenario, cost, local, serving, priced[0], volume),
         likelihood=sure,
         bursts=bursts(scenario, serving.speed),
@@ -213,15 +218,26 @@ def _local_side(scenario: Scenario, cost: BoxCost, serving: Serving, frontier: P
     )
 
 
-def _against(model: PricedModel, curve: LocalCurve | None, volume: Tokens | None) -> Rivalry:
+def _against(model: PricedModel, curve: LocalCurve | None, volume: Tokens | None, work: Workload) -> Rivalry:
     cloud = model.option.curve
     if cloud is None:
-        return Rivalry(model, None, None, None)
+        return Rivalry(model, None, None, None, None)
     usd_monthly = None if volume is None else cloud.usd_monthly(volume)
+    per_request = model.usd_per_request
+    burst_usd = None if per_request is None else work.burst_topics * work.calls_per_wake * per_request
     if curve is None:
-        return Rivalry(model, usd_monthly, None, None)
+        return Rivalry(model, usd_monthly, burst_usd, None, None)
     crossing = crossing_tokens(curve, cloud)
-    return Rivalry(model, usd_monthly, None if crossing is None else int(crossing), winning_intervals(curve, cloud))
+    at = None if crossing is None else int(crossing)
+    return Rivalry(model, usd_monthly, burst_usd, at, winning_intervals(curve, cloud))
+
+
+def _alternatives(
+    scenario: Scenario, curve: LocalCurve | None, serving: Serving, frontier: PricedModel, volume: Tokens | None
+) -> Alternatives | None:
+    if curve is None or volume is None or serving.needed is None:
+        return None
+    return alternatives(scenario, curve, frontier, volume, serving.needed.boxes)
 
 
 def _horizon(

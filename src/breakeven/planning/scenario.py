@@ -133,6 +133,10 @@ class Escalation(Section):
     """Share of requests paid twice: the local attempt and the cloud's."""
     rework_usd_per_million: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000)
     """What repairing accepted-but-wrong answers costs, per million tokens."""
+    accepted_share: Decimal = Field(default=Decimal(1), gt=0, le=1)
+    """Share of requests whose answer is accepted in the end, local first."""
+    cloud_accepted_share: Decimal = Field(default=Decimal(1), gt=0, le=1)
+    """The same when all go to the frontier at once."""
     quality_measured: bool = False
     """Whether the local model has been held against the frontier on your own tasks."""
 
