@@ -133,6 +133,13 @@ def test_a_trace_on_the_machine_of_the_scenario_only(small_trace, prices):
     assert made.clouds[0].usd is None
 
 
+def test_requests_longer_than_the_model_takes_are_counted(tmp_path, prices):
+    made = plan_trace(read_trace(azure(tmp_path, [(0, 1, 200_000, 10), (0, 2, 100, 10)])), parse({}), prices, ON)
+
+    assert made.too_long == 1
+    assert made.machines[-1].boxes is None
+
+
 def test_what_prompts_share_spares_the_box_prefill_and_the_cloud_its_full_price(tmp_path, prices):
     path = tmp_path / "own.jsonl"
     line = '{"at": %d, "uncached_input": %d, "cache_read": %d, "output": 50}\n'
