@@ -169,6 +169,33 @@ def test_the_page_needs_nothing_else_and_holds_picture_and_tables(home):
     assert "src=" not in page
 
 
+def test_a_plan_without_a_volume_still_says_what_is_known_and_draws_the_curve(home):
+    found = plan("--machine", "m4-max-128", "--plot", "curve.svg")
+
+    assert found.exit_code == 0
+    assert "the monthly volume is unknown" in " ".join(found.stdout.split())
+    assert "H  hardware" in found.stdout
+    assert (home / "curve.svg").exists()
+    assert json.loads(plan("--machine", "m4-max-128", "--json").stdout)["likelihood"] is None
+
+
+def test_what_is_unknown_is_named_on_the_terminal():
+    found = plan(
+        "--machine", "m2-ultra-192", "--requests-per-day", "100", "--cloud", "nobody/knows", "--hosted", "none"
+    )
+
+    assert found.exit_code == 0
+    assert "Unknown: box.purchase_usd" in found.stdout
+    assert "unknown" in found.stdout
+
+
+def test_an_escalated_plan_is_drawn_without_bands(home):
+    flags = ["--set", "escalation.share=0.2", "--set", "doubt.speed=0", "--plot", "hybrid.svg", "--small", "none"]
+
+    assert plan("--preset", "document-batch", *flags).exit_code == 0
+    assert (home / "hybrid.svg").exists()
+
+
 def test_the_same_plan_is_drawn_the_same(home):
     for name in ("one.svg", "two.svg"):
         plan("--preset", "seed-agents", "--plot", name)

@@ -72,6 +72,45 @@ def test_bad_lines_are_counted_shown_and_skipped(tmp_path):
     assert trace.problems[0].startswith("line 3:")
 
 
+MOONCAKE = '{"timestamp": 0, "input_length": 10, "output_length": 1, "hash_ids": [1]}'
+OWN = '{"at": 0, "uncached_input": 10, "output": 1}'
+
+
+@pytest.mark.parametrize(
+    ("first", "bad"),
+    [
+        (MOONCAKE, '{"timestamp": 1, "input_length": "many", "output_length": 1}'),
+        (MOONCAKE, '{"timestamp": 1, "input_length": 0, "output_length": 0}'),
+        (OWN, '{"at": 1, "uncached_input": 5.5, "output": 1}'),
+        (OWN, '{"at": 1, "uncached_input": 50, "cache_read": -5, "output": 1}'),
+        (OWN, "not json"),
+    ],
+)
+def test_a_bad_line_among_json_lines_is_skipped_and_a_blank_one_is_nothing(tmp_path, first, bad):
+    path = tmp_path / "lines.jsonl"
+    path.write_text(f"{first}\n\n{bad}\n")
+    trace = read_trace(path)
+
+    assert (len(trace), trace.skipped) == (1, 1)
+    assert trace.problems[0].startswith("line 3:")
+
+
+def test_only_the_first_problems_are_shown_but_all_are_counted(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text(OWN + "\n" + "x\n" * 20)
+    trace = read_trace(path)
+
+    assert (trace.skipped, len(trace.problems)) == (20, 5)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    path = tmp_path / "binary"
+    path.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(InputError, match="not text"):
+        read_trace(path)
+
+
 @pytest.mark.parametrize("text", ["a,b,c\n1,2,3\n", '{"prompt": "hello"}\n', "", HEADER])
 def test_a_file_of_no_known_format_or_without_requests_is_refused(tmp_path, text):
     path = tmp_path / "odd.csv"
@@ -131,6 +170,13 @@ def test_a_trace_on_the_machine_of_the_scenario_only(small_trace, prices):
     assert [case.machine.key for case in made.machines] == ["dgx-spark"]
     assert made.machines[0].boxes is None
     assert made.clouds[0].usd is None
+
+
+def test_requests_longer_than_the_model_takes_are_counted(tmp_path, prices):
+    made = plan_trace(read_trace(azure(tmp_path, [(0, 1, 200_000, 10), (0, 2, 100, 10)])), parse({}), prices, ON)
+
+    assert made.too_long == 1
+    assert made.machines[-1].boxes is None
 
 
 def test_what_prompts_share_spares_the_box_prefill_and_the_cloud_its_full_price(tmp_path, prices):

@@ -26,6 +26,8 @@ def show(plan: TracePlan, console: Console) -> None:
     else:
         share = trace.reused_tokens.sum() / max(1, trace.input_tokens.sum())
         console.print(f"  {share:.0%} of the prompt tokens were seen before; nothing evicted, on both sides.")
+    if plan.too_long:
+        console.print(f"  [yellow]![/] {plan.too_long:,} requests are longer than the model takes; replayed as if not.")
     if trace.skipped:
         console.print(f"  [yellow]![/] {trace.skipped:,} lines skipped: {escape('; '.join(trace.problems))}")
     console.print()

@@ -56,7 +56,7 @@ def draw(plan: Plan, path: Path) -> None:
     if suffix == ".html":
         from breakeven.planning.page import page  # noqa: PLC0415 - the page shows this module's picture
 
-        content = page(plan, rendered(plan, "svg").decode()).encode()
+        content = page(plan, rendered(plan, "svg", titled=False).decode()).encode()
     else:
         content = rendered(plan, suffix.removeprefix("."))
     try:
@@ -65,27 +65,29 @@ def draw(plan: Plan, path: Path) -> None:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def rendered(plan: Plan, kind: str) -> bytes:
-    """The picture as ``svg`` or ``png``."""
+def rendered(plan: Plan, kind: str, *, titled: bool = True) -> bytes:
+    """The picture as ``svg`` or ``png``; without its title where a page has one already."""
     if plan.local is None or plan.local.curve is None or not plan.serving.fits:
         raise InputError(
             "there is no curve to draw: " + plan.verdict.sentence,
             remedy="Give what is unknown with --set KEY=VALUE.",
         )
     with mpl.rc_context(STYLE):
-        figure = _figure(plan, plan.local.curve)
+        figure = _figure(plan, plan.local.curve, titled=titled)
         buffer = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else None
         figure.savefig(buffer, format=kind, dpi=160, facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 
-def _figure(plan: Plan, curve: LocalCurve) -> Figure:
+def _figure(plan: Plan, curve: LocalCurve, *, titled: bool) -> Figure:
     swings = plan.likelihood.tornado[:6] if plan.likelihood else ()
-    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.05, rect=(0, 0, 1, 0.845))
-    figure = Figure(figsize=(12.8, 7.2), layout=layout)
-    figure.text(0.014, 0.965, plan.scenario.name, fontsize=19, fontweight="bold", va="top")
-    figure.text(0.014, 0.905, textwrap.fill(plan.verdict.sentence, SENTENCE_WIDTH), fontsize=12, va="top", color=MUTED)
+    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.05, rect=(0, 0, 1, 0.845 if titled else 1))
+    figure = Figure(figsize=(12.8, 7.2 if titled else 6.2), layout=layout)
+    if titled:
+        sentence = textwrap.fill(plan.verdict.sentence, SENTENCE_WIDTH, break_on_hyphens=False)
+        figure.text(0.014, 0.965, plan.scenario.name, fontsize=19, fontweight="bold", va="top")
+        figure.text(0.014, 0.905, sentence, fontsize=12, va="top", color=MUTED)
     if swings:
         main, side = figure.subplots(1, 2, width_ratios=(2.5, 1))
         _tornado(plan, side)

@@ -87,9 +87,10 @@ class TracePlan:
     clouds: tuple[TraceInCloud, ...]
 
     @property
-    def months(self) -> Decimal:
-        """Length of the trace in months of 730 hours."""
-        return Decimal(str(max(self.trace.span_seconds, 1.0))) / SECONDS_PER_MONTH
+    def too_long(self) -> int:
+        """Requests longer than the model's context: replayed as if they fitted, and to be said so."""
+        lengths = self.trace.input_tokens + self.trace.output_tokens
+        return int((lengths > self.model.shape.max_context_tokens).sum())
 
 
 def plan_trace(trace: Trace, scenario: Scenario, prices: Prices, at: datetime) -> TracePlan:
@@ -178,10 +179,15 @@ def trace_arrivals(trace: Trace, speed: BoxSpeed) -> Arrivals:
     return Arrivals(trace.at, prefill, trace.output_tokens / rates + speed.overhead_seconds)
 
 
+def _months(trace: Trace) -> Decimal:
+    """Length of the trace in months of 730 hours."""
+    return Decimal(str(max(trace.span_seconds, 1.0))) / SECONDS_PER_MONTH
+
+
 def _costs(cost: BoxCost | None, boxes: int | None, work: Seconds, trace: Trace) -> tuple[Usd | None, Usd | None]:
     if cost is None or boxes is None:
         return None, None
-    months = Decimal(str(max(trace.span_seconds, 1.0))) / SECONDS_PER_MONTH
+    months = _months(trace)
     watt_hours = (cost.load_watts - cost.idle_watts) * Decimal(str(work)) / 3600
     energy = cost.energy_usd(watt_hours)
     fixed = boxes * cost.fixed_usd_monthly
@@ -192,7 +198,7 @@ def _in_clouds(
     trace: Trace, scenario: Scenario, listed: ListedShape, prices: Prices, at: datetime
 ) -> tuple[TraceInCloud, ...]:
     counts = trace_counts(trace)
-    months = Decimal(str(max(trace.span_seconds, 1.0))) / SECONDS_PER_MONTH
+    months = _months(trace)
     cloud = scenario.cloud
 
     def priced(role: str, name: str) -> TraceInCloud:
@@ -233,6 +239,7 @@ def trace_document(plan: TracePlan) -> dict[str, Any]:
             "output_tokens": int(trace.output_tokens.sum()),
             "reused_tokens": None if trace.reused_tokens is None else int(trace.reused_tokens.sum()),
             "span_seconds": trace.span_seconds,
+            "longer_than_the_model_takes": plan.too_long,
             "peak_minute_over_mean": trace.peak_minute_factor,
         },
         "model": plan.model.key,
