@@ -12,7 +12,8 @@ BreakevenError
 │   ├── Unauthorized
 │   ├── ModelNotFound
 │   ├── ContextExceeded
-│   └── Unsupported
+│   ├── Unsupported
+│   └── DataStays           the call's data must not leave the machine
 ├── UpstreamError           whoever was to answer did not                (5xx)
 │   ├── EngineUnavailable   the local engine is loading, restarting or gone; retryable
 │   └── StreamCut           the answer broke off after it had begun
@@ -135,6 +136,13 @@ class Unsupported(RequestError):
     """The model or the server behind it cannot do what the request asks."""
 
     code = "unsupported"
+
+
+class DataStays(RequestError):
+    """The call's data must not leave the machine, and nothing on the machine can serve it."""
+
+    code = "data_stays"
+    status = 403
 
 
 class UpstreamError(BreakevenError):

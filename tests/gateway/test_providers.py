@@ -9,6 +9,7 @@ import pytest
 from tests.fakes.upstream import Upstream
 
 from breakeven.errors import BreakevenError, EngineUnavailable, StreamCut, UpstreamError
+from breakeven.providers.base import ProviderRequest
 from breakeven.providers.http import OpenAICompatible
 
 WAYS = ["plain", "tls"]
@@ -31,7 +32,7 @@ def ask(way: str, url: str, model: str, timeouts: Quick | None = None, *, twice:
         try:
             for _ in range(2 if twice else 1):
                 if way == "plain":
-                    async with provider.send("/chat/completions", body) as reply:
+                    async with provider.send(ProviderRequest("/chat/completions", body)) as reply:
                         assert reply.header("Content-Type")
                         answer = b"".join([chunk async for chunk in reply.chunks()])
                 else:
@@ -94,7 +95,7 @@ def test_a_resting_connection_that_the_server_closed_is_replaced_in_silence() ->
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         provider = OpenAICompatible("p", base_url=lambda: url, locality="local", timeouts=Quick())
         for _ in range(3):
-            async with provider.send("/x", b"{}") as reply:
+            async with provider.send(ProviderRequest("/x", b"{}")) as reply:
                 assert b"".join([chunk async for chunk in reply.chunks()]) == b"ok"
         await provider.close()
         server.close()
@@ -115,7 +116,7 @@ def test_something_that_is_no_http_server_is_told_so() -> None:
         provider = OpenAICompatible("p", base_url=lambda: url, locality="local", timeouts=Quick())
         try:
             with pytest.raises(UpstreamError, match=r"does not speak HTTP|connection was closed"):
-                async with provider.send("/x", b"{}"):
+                async with provider.send(ProviderRequest("/x", b"{}")):
                     pass
         finally:
             await provider.close()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from breakeven.box.engine import Engine
 from breakeven.config import EngineSettings
 from breakeven.ledger.records import Locality
-from breakeven.providers.base import Reply
+from breakeven.providers.base import Dialect, ProviderRequest, Reply
 from breakeven.providers.http import OpenAICompatible
 
 NAME = "engine"
@@ -31,6 +31,7 @@ class EngineProvider:
     """Sends calls to the supervised engine, wherever it listens since its last restart."""
 
     name = NAME
+    dialect: Dialect = "openai"
     locality: Locality = "local"
     catalog: str | None = None
     is_engine = True
@@ -49,14 +50,14 @@ class EngineProvider:
         )
 
     @asynccontextmanager
-    async def send(self, path: str, body: bytes) -> AsyncIterator[Reply]:
-        """POST ``body`` once the engine is ready.
+    async def send(self, request: ProviderRequest) -> AsyncIterator[Reply]:
+        """POST once the engine is ready.
 
         Raises:
             EngineUnavailable: when it does not become ready in ``engine.start_seconds``, or crashes.
         """
         await self._engine.wait_ready(self._load_seconds)
-        async with self._admission, self._server.send(path, body) as reply:
+        async with self._admission, self._server.send(request) as reply:
             yield reply
 
     async def close(self) -> None:

@@ -4,9 +4,58 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
 
 from breakeven.ledger.records import Locality
+from breakeven.privacy.clearance import Clearance
+
+Dialect: TypeAlias = Literal["openai", "anthropic", "responses"]
+"""What is spoken: chat completions, messages or responses."""
+
+Priority: TypeAlias = Literal["interactive", "agent", "batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What a box may use to order its work; none of it reaches a server.
+
+    Attributes:
+        agent / chain: who calls, and which chain of calls this is a step of.
+        priority: interactive before agent before batch.
+        deadline_seconds: from now; ``None`` without one.
+        prompt: the leading text of the prompt, in order, for recognising shared prefixes; kept in memory only.
+        output_tokens: most tokens that will be generated, where the caller said.
+    """
+
+    agent: str | None = None
+    chain: str | None = None
+    priority: Priority = "interactive"
+    deadline_seconds: float | None = None
+    prompt: str = ""
+    output_tokens: int | None = None
+
+
+NO_HINTS = Hints()
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """What is sent to a server.
+
+    Attributes:
+        path: below the interface's root, for instance ``/chat/completions``.
+        body: JSON.
+        headers: beyond content type and authorization, names in lower case.
+        clearance: demanded by providers outside the machine.
+        hints: for the box's scheduler.
+    """
+
+    path: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    clearance: Clearance | None = None
+    hints: Hints = NO_HINTS
 
 
 class Reply(Protocol):
@@ -28,24 +77,27 @@ class Reply(Protocol):
 
 
 class Provider(Protocol):
-    """A server that answers calls in the OpenAI dialect.
+    """A server that answers calls.
 
     Attributes:
         name: its name in the configuration.
+        dialect: what it speaks.
         locality: whether calls to it stay on machines of the owner.
         catalog: its name in the price book; ``None`` when its prices are unknown.
         is_engine: whether it is llama.cpp run by us, which reports timings with each token.
     """
 
     name: str
+    dialect: Dialect
     locality: Locality
     catalog: str | None
     is_engine: bool
 
-    def send(self, path: str, body: bytes) -> AbstractAsyncContextManager[Reply]:
-        """POST a JSON body to ``path`` (below ``/v1``); leaving the context closes the exchange.
+    def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
+        """POST a request; leaving the context closes the exchange.
 
         Raises:
+            DataStays: the provider is outside the machine and the request carries no clearance.
             EngineUnavailable, UpstreamError: when no answer begins.
         """
         ...

@@ -14,8 +14,9 @@ from pyreqwest.response import Response
 
 from breakeven.errors import EngineUnavailable, StreamCut, UpstreamError
 from breakeven.ledger.records import Locality
+from breakeven.privacy.clearance import require
 from breakeven.providers import plain_http
-from breakeven.providers.base import Reply
+from breakeven.providers.base import Dialect, ProviderRequest, Reply
 
 
 class Timeouts(Protocol):
@@ -55,8 +56,10 @@ class OpenAICompatible:
         catalog: str | None = None,
         secret: Callable[[], str | None] = lambda: None,
         is_engine: bool = False,
+        dialect: Dialect = "openai",
     ) -> None:
         self.name = name
+        self.dialect: Dialect = dialect
         self.locality = locality
         self.catalog = catalog
         self.is_engine = is_engine
@@ -71,10 +74,12 @@ class OpenAICompatible:
         self._tls: Client | None = None
 
     @asynccontextmanager
-    async def send(self, path: str, body: bytes) -> AsyncIterator[Reply]:
-        """POST ``body`` and wait for the answer to begin."""
-        url = self._base_url() + path
-        headers = {"content-type": "application/json"}
+    async def send(self, request: ProviderRequest) -> AsyncIterator[Reply]:
+        """POST and wait for the answer to begin."""
+        if self.locality != "local":
+            require(request.clearance, self.name)
+        url, body = self._base_url() + request.path, request.body
+        headers = {"content-type": "application/json", **request.headers}
         if (secret := self._secret()) is not None:
             headers["authorization"] = f"Bearer {secret}"
         if not url.startswith("http://"):

@@ -1,0 +1,1 @@
+"""Data stays: labels, and the clearance without which nothing leaves the machine."""

@@ -1,0 +1,50 @@
+"""The label of a call's data, and the clearance that a provider outside the machine demands."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+from breakeven.errors import DataStays
+
+Label: TypeAlias = Literal["local_only", "shareable"]
+
+_SEAL: Final = object()
+
+
+class Clearance:
+    """Permission for one call's data to leave the machine.
+
+    Only `clear` makes one, and import contracts let only the policy in ``routing`` call that. A remote provider sends
+    nothing without it, whichever way a call took to get there: retry, fallback, embedding or shadow.
+
+    Attributes:
+        call_id: the call it was given for.
+    """
+
+    __slots__ = ("call_id",)
+
+    def __init__(self, call_id: str, seal: object) -> None:
+        if seal is not _SEAL:
+            raise DataStays(f"call {call_id}: a clearance that the policy did not give")
+        self.call_id = call_id
+
+
+def clear(call_id: str, label: Label) -> Clearance:
+    """The clearance of a call whose data may be shared.
+
+    Raises:
+        DataStays: for any other label.
+    """
+    if label != "shareable":
+        raise DataStays(f"call {call_id}: its data is labelled {label}", remedy="It is served on this machine or not.")
+    return Clearance(call_id, _SEAL)
+
+
+def require(clearance: Clearance | None, provider: str) -> None:
+    """Let a call through to a provider outside the machine.
+
+    Raises:
+        DataStays: when it carries no clearance.
+    """
+    if not isinstance(clearance, Clearance):
+        raise DataStays(f"{provider} is outside this machine and the call carries no clearance for it")

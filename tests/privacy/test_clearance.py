@@ -1,0 +1,37 @@
+"""Nothing leaves the machine without a clearance, and a clearance cannot be made by hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.fakes import upstream
+
+from breakeven.config import ProviderSettings
+from breakeven.errors import DataStays
+from breakeven.privacy.clearance import Clearance, clear
+from breakeven.providers.base import ProviderRequest
+from breakeven.providers.http import OpenAICompatible
+
+
+def test_local_only_data_gets_no_clearance() -> None:
+    with pytest.raises(DataStays, match="local_only"):
+        clear("call_1", "local_only")
+
+
+def test_a_clearance_cannot_be_made_by_hand() -> None:
+    with pytest.raises(DataStays, match="did not give"):
+        Clearance("call_1", object())
+
+
+def test_a_remote_provider_sends_nothing_without_clearance() -> None:
+    async def send(url: str) -> None:
+        timeouts = ProviderSettings(base_url=url)
+        provider = OpenAICompatible("cloud", base_url=lambda: url, locality="remote", timeouts=timeouts)
+        async with provider.send(ProviderRequest("/chat/completions", b"{}")):
+            pass
+
+    with upstream.running() as fake:
+        with pytest.raises(DataStays, match="cloud is outside this machine"):
+            asyncio.run(send(fake.url))
+        assert fake.seen.bodies == []
