@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from breakeven.economics.rates import Rate, Rates, price_call
+from breakeven.economics.rates import Rate, Rates, price_call, price_range
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
 
@@ -78,3 +78,44 @@ def test_inclusive_and_exclusive_reports_of_the_same_call_agree(call: TokenCount
 def test_a_report_whose_cache_exceeds_its_input_is_refused() -> None:
     with pytest.raises(InputError, match="smaller than the 10 cached"):
         TokenCounts.reported(input_tokens=5, output_tokens=0, cache_read=10, input_includes_cached=True)
+
+
+@given(counts)
+def test_nothing_left_open_makes_the_range_a_point(tokens: TokenCounts) -> None:
+    found = price_range(tokens, SONNET)
+    assert found is not None
+    assert found.least == found.most == total(tokens, SONNET)
+
+
+@given(counts)
+def test_a_call_lies_in_the_range_of_what_is_known_when_its_cached_tokens_are_not_told(tokens: TokenCounts) -> None:
+    untold = TokenCounts(uncached_input=tokens.input, output=tokens.output, cache_known=False)
+    found = price_range(untold, SONNET)
+    assert found is not None
+    assert found.least <= total(tokens, SONNET) <= found.most
+    assert price_call(untold, SONNET) is None or not tokens.input
+
+
+def test_cached_tokens_that_nobody_told_do_not_matter_where_they_cost_the_same() -> None:
+    untold = TokenCounts(uncached_input=100, output=10, cache_known=False)
+    assert total(untold, TIERED) == Decimal("0.00015")
+
+
+@given(st.lists(counts, min_size=1, max_size=5))
+def test_calls_lie_in_the_range_of_their_sum(calls: list[TokenCounts]) -> None:
+    summed = sum(calls[1:], calls[0])
+    found = price_range(summed, TIERED, calls=len(calls))
+    assert found is not None
+    assert found.least <= sum(total(one, TIERED) for one in calls) <= found.most
+
+
+def test_a_sum_of_unknown_many_calls_at_a_fee_each_has_no_price() -> None:
+    assert price_range(TokenCounts(), Rates(per_call=Decimal("0.01")), calls=None) is None
+    assert price_range(TokenCounts(output=1), Rates(input=Rate(Decimal(1))), calls=2) is None
+
+
+def test_reasoning_at_a_rate_of_its_own_that_nobody_counted_is_a_range() -> None:
+    thinking = Rates(input=Rate(Decimal(1)), output=Rate(Decimal(4)), reasoning=Rate(Decimal(2)))
+    found = price_range(TokenCounts(output=1_000_000), thinking)
+    assert found is not None
+    assert (found.least, found.most) == (Decimal(2), Decimal(4))

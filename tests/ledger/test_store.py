@@ -8,21 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from tests.ledger.samples import DAY, NOVEMBER, call, local_attempt, remote_attempt
+from tests.ledger.samples import DAY, LIST_PRICE, NOVEMBER, call, local_attempt, remote_attempt
 
 import breakeven.ledger.migrations
 from breakeven.config import LedgerSettings
+from breakeven.economics.rates import PriceRange
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import ConfigError, LedgerError, RecordRejected
 from breakeven.ledger import database, schema
-from breakeven.ledger.records import Call, Money
+from breakeven.ledger.records import Call, Durations, Money, UsageBucket
 from breakeven.ledger.rollup import DailyTotal, Rollup
 from breakeven.ledger.store import READ_PAGE, Store
 
@@ -145,6 +148,120 @@ def test_impossible_content_is_refused_and_leaves_no_trace(store: Store, impossi
         store.insert([call("good"), impossible])
     assert all_calls(store) == []
     assert store.daily(FIRST, LAST) == ([], [])
+
+
+def bucket(**changes: Any) -> UsageBucket:
+    fields: dict[str, Any] = {
+        "origin": "import:openai-usage",
+        "provider": "openai",
+        "model": "gpt-6",
+        "start": NOVEMBER,
+        "end": NOVEMBER + DAY,
+        "tokens": TokenCounts(uncached_input=1000, cache_read=500, output=200),
+        "requests": 10,
+    }
+    return UsageBucket(**fields | changes)
+
+
+def all_buckets(store: Store) -> list[UsageBucket]:
+    return list(store.buckets(0, 4e9))
+
+
+def test_every_field_of_a_bucket_comes_back_as_it_was_written(store: Store) -> None:
+    full = bucket(
+        batch=True,
+        account="project-1",
+        variant="priority",
+        tokens=TokenCounts(uncached_input=5, output=7, reasoning=3, cache_known=False),
+        money=Money(
+            billed=Decimal("1.23"), counterfactual_range=PriceRange(least=Decimal("0.1"), most=Decimal("0.30"))
+        ),
+        price=LIST_PRICE,
+        reference_model="anthropic/claude-sonnet-5-5",
+        reference_price=LIST_PRICE,
+    )
+    bare = bucket(model="", start=NOVEMBER + DAY, end=NOVEMBER + 2 * DAY, tokens=None, requests=None)
+    assert store.insert_buckets([bare, full]) == 2
+    assert all_buckets(store) == [full, bare]
+    assert list(store.buckets(NOVEMBER + 1, 4e9)) == [bare]
+    assert list(store.buckets(0, 4e9, origin="import:other")) == []
+
+
+def test_the_same_bucket_again_changes_nothing(store: Store) -> None:
+    store.insert_buckets([bucket()])
+    assert store.insert_buckets([bucket(), bucket(money=Money(billed=Decimal(9)))]) == 0
+    assert all_buckets(store) == [bucket()]
+
+
+@pytest.mark.parametrize("later_first", [True, False])
+def test_of_two_reports_of_a_bucket_the_later_one_counts(store: Store, later_first: bool) -> None:
+    early, late = bucket(requests=4, tokens=TokenCounts(output=50)), bucket()
+    for report in (late, early) if later_first else (early, late):
+        store.insert_buckets([report])
+    assert all_buckets(store) == [late]
+
+
+def test_buckets_are_read_page_by_page_in_order_of_time(store: Store) -> None:
+    many = [bucket(start=NOVEMBER + n // 3, model=f"m{n}") for n in range(READ_PAGE + 5)]
+    assert store.insert_buckets(reversed(many)) == len(many)
+    found = all_buckets(store)
+    assert {one.model for one in found} == {one.model for one in many}
+    assert [one.start for one in found] == sorted(one.start for one in found)
+
+
+def test_a_bucket_with_impossible_content_is_refused_and_leaves_no_trace(store: Store) -> None:
+    with pytest.raises(RecordRejected):
+        store.insert_buckets([bucket(), bucket(model="b", requests=2**70)])
+    assert all_buckets(store) == []
+
+
+def test_what_is_left_open_adds_up_to_a_range(store: Store) -> None:
+    open_price = local_attempt(
+        tokens=TokenCounts(uncached_input=1000, output=300, cache_known=False),
+        durations=Durations(),
+        money=Money(billed=Decimal(0), counterfactual_range=PriceRange(Decimal("0.25"), Decimal("0.75"))),
+    )
+    unusual = [call("a", open_price), call("b", open_price), call("c")]
+    store.insert(unusual)
+    assert all_calls(store) == unusual
+    (total,), _ = store.daily(FIRST, LAST)
+    assert (total.counts["counterfactual_usd_unknown"], total.counts["counterfactual_usd_ranged"]) == (2, 2)
+    assert (total.sums["counterfactual_least_usd"], total.sums["counterfactual_most_usd"]) == (
+        Decimal("0.50"),
+        Decimal("1.50"),
+    )
+    assert (total.counts["cache_unknown"], total.counts["billed_usd_ranged"]) == (2, 0)
+
+
+def test_a_ledger_of_the_first_revision_keeps_its_calls(settings: LedgerSettings, tmp_path: Path) -> None:
+    engine = database.connect(settings, tmp_path)
+    config = Config()
+    config.set_main_option("script_location", str(Path(breakeven.ledger.migrations.__file__).parent))
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        moment = schema.utc(NOVEMBER).isoformat(timespec="microseconds")
+        connection.execute(
+            sa.text(
+                "INSERT INTO calls (id, received_at, origin, endpoint, model, stream, outcome)"
+                " VALUES ('old', :at, 'gateway', '/v1/chat/completions', 'local', TRUE, 'completed')"
+            ),
+            {"at": moment},
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO attempts (call_id, number, provider, locality, model_asked, started_at, outcome, reason,"
+                " counted_by, uncached_input, cache_read, cache_write_5m, cache_write_1h, output, total_seconds)"
+                " VALUES ('old', 1, 'engine', 'local', 'demo', :at, 'completed', 'r', 'engine', 9, 1, 0, 0, 5, 2.5)"
+            ),
+            {"at": moment},
+        )
+    engine.dispose()
+    store = Store.open(settings, tmp_path)
+    (attempt,) = all_calls(store)[0].attempts
+    store.close()
+    assert attempt.tokens == TokenCounts(uncached_input=9, cache_read=1, output=5)
+    assert attempt.durations == Durations(total=2.5)
 
 
 def test_writers_in_parallel_count_every_call_once(settings: LedgerSettings, tmp_path: Path) -> None:

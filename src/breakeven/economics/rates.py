@@ -41,7 +41,8 @@ class Rates:
 
     A missing cache rate falls back to the input rate, as providers without a cache discount bill; a missing reasoning
     rate to the output rate. A missing input or output rate makes a call that used such tokens unpriceable, and so does
-    a reasoning rate of its own when nobody said how much of the output was reasoning.
+    a reasoning rate of its own when nobody said how much of the output was reasoning. Cache rates of their own make a
+    call a range when nobody said how much of its prompt was cached: see ``price_range``.
     """
 
     input: Rate | None = None
@@ -51,6 +52,11 @@ class Rates:
     cache_write_1h: Rate | None = None
     reasoning: Rate | None = None
     per_call: Decimal = ZERO_USD
+
+    @property
+    def tell_cached_input_apart(self) -> bool:
+        """Whether it matters to the price how much of a prompt was cached."""
+        return any(rate is not None for rate in (self.cache_read, self.cache_write_5m, self.cache_write_1h))
 
     def scaled(self, factor: Decimal) -> Rates:
         """All token rates multiplied by ``factor`` (½ for most batch tiers)."""
@@ -105,6 +111,8 @@ def price_call(counts: TokenCounts, rates: Rates) -> TokenCost | None:
     Decimal('0.098')
     """
     prompt = counts.input
+    if counts.uncached_input and not counts.cache_known and rates.tell_cached_input_apart:
+        return None
 
     def part(tokens: int, *candidates: Rate | None) -> Decimal | None:
         if not tokens:
@@ -124,3 +132,68 @@ def price_call(counts: TokenCounts, rates: Rates) -> TokenCost | None:
     if uncached is None or read is None or write_5m is None or write_1h is None or output is None or reasoning is None:
         return None
     return TokenCost(uncached, read, write_5m + write_1h, output + reasoning, rates.per_call)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRange:
+    """Between which dollars a price lies, both ends possible, unrounded."""
+
+    least: Decimal
+    most: Decimal
+
+
+def price_range(counts: TokenCounts, rates: Rates, *, calls: int | None = 1) -> PriceRange | None:
+    """What counts can have cost when not all that decides the price is known.
+
+    Unknown may be how much of the prompt was cached, how much of the output was reasoning, and, in the sum of more
+    calls than one, how long each prompt was: any tier may hold whose threshold the sum exceeds.
+
+    Args:
+        counts: of one call, or the sum of several.
+        rates: the price list.
+        calls: how many calls ``counts`` adds up; ``None`` when nobody said.
+
+    Returns:
+        The range, a point when nothing is left open; ``None`` when ``rates`` cannot price a class that was used.
+
+    >>> from decimal import Decimal as D
+    >>> sonnet = Rates(input=Rate(D("2")), output=Rate(D("10")), cache_read=Rate(D("0.1")))
+    >>> price_range(TokenCounts(uncached_input=100_000, output=5_000, cache_known=False), sonnet)
+    PriceRange(least=Decimal('0.06'), most=Decimal('0.25'))
+    """
+    if calls is None and rates.per_call:
+        return None
+    prompt = counts.input
+    reads = (rates.cache_read or rates.input,)
+    writes_5m = (rates.cache_write_5m or rates.input,)
+    writes_1h = (rates.cache_write_1h or rates.cache_write_5m or rates.input,)
+    inputs = (rates.input,) if counts.cache_known else (rates.input, *reads, *writes_5m, *writes_1h)
+    reasoned = 0
+    outputs: tuple[Rate | None, ...] = (rates.output,)
+    if rates.reasoning is not None:
+        reasoned = counts.reasoning or 0
+        outputs = (rates.output,) if counts.reasoning is not None else (rates.output, rates.reasoning)
+    least = most = rates.per_call * (calls or 0)
+    for count, candidates in (
+        (counts.uncached_input, inputs),
+        (counts.cache_read, reads),
+        (counts.cache_write_5m, writes_5m),
+        (counts.cache_write_1h, writes_1h),
+        (counts.output - reasoned, outputs),
+        (reasoned, (rates.reasoning,)),
+    ):
+        if not count:
+            continue
+        possible = [price for rate in candidates if rate is not None for price in _possible(rate, prompt, calls)]
+        if len(possible) < len(candidates):
+            return None
+        least += count * min(possible) / TOKENS_PER_MILLION
+        most += count * max(possible) / TOKENS_PER_MILLION
+    return PriceRange(least, most)
+
+
+def _possible(rate: Rate, prompt_tokens: int, calls: int | None) -> list[Decimal]:
+    """The prices per million of which one or several may hold."""
+    if calls == 1:
+        return [rate.at(prompt_tokens)]
+    return [rate.base, *(price for threshold, price in rate.tiers if prompt_tokens > threshold)]

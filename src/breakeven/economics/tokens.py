@@ -18,6 +18,8 @@ class TokenCounts:
         cache_write_1h: prompt tokens written to a cache kept one hour.
         output: generated tokens, reasoning included.
         reasoning: how many of ``output`` were reasoning; ``None`` when nobody said.
+        cache_known: false when nobody said how much of the prompt came from or went to a cache: ``uncached_input``
+            then includes it, and the call has a range of prices, not a price.
     """
 
     uncached_input: int = 0
@@ -26,6 +28,7 @@ class TokenCounts:
     cache_write_1h: int = 0
     output: int = 0
     reasoning: int | None = None
+    cache_known: bool = True
 
     def __post_init__(self) -> None:
         for name in ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h", "output"):
@@ -45,6 +48,7 @@ class TokenCounts:
         cache_write_5m: int = 0,
         cache_write_1h: int = 0,
         reasoning: int | None = None,
+        cache_known: bool = True,
     ) -> TokenCounts:
         """Read a provider's report under its own convention.
 
@@ -56,7 +60,7 @@ class TokenCounts:
         uncached = input_tokens - cached if input_includes_cached else input_tokens
         if uncached < 0:
             raise InputError(f"input_tokens = {input_tokens}: smaller than the {cached} cached tokens it includes")
-        return cls(uncached, cache_read, cache_write_5m, cache_write_1h, output_tokens, reasoning)
+        return cls(uncached, cache_read, cache_write_5m, cache_write_1h, output_tokens, reasoning, cache_known)
 
     @property
     def input(self) -> int:
@@ -78,4 +82,5 @@ class TokenCounts:
             self.cache_write_1h + other.cache_write_1h,
             self.output + other.output,
             (self.reasoning or 0) + (other.reasoning or 0) if both_known else None,
+            self.cache_known and other.cache_known,
         )

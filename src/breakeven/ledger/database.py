@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ from breakeven.config.settings import LedgerSettings
 from breakeven.errors import ConfigError, LedgerError
 from breakeven.ledger.rollup import exact
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this version of breakeven reads and writes."""
 
 FILE_NAME = "ledger.sqlite3"
 BUSY_SECONDS = 5.0
+SWITCH_POLL_SECONDS = 0.01
 MIGRATION_LOCK = 0x6272656B  # PostgreSQL advisory lock; any number that nobody else uses
 
 
@@ -106,7 +109,7 @@ def _sqlite(url: sa.URL, busy_seconds: float, *, full_sync: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection, busy_seconds)
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.create_function("exact_sum", 2, _exact_sum, deterministic=True)
@@ -117,6 +120,21 @@ def _sqlite(url: sa.URL, busy_seconds: float, *, full_sync: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _write_ahead(connection: Any, busy_seconds: float) -> None:
+    """Switch to the write-ahead log. A new file takes the switch from one connection at a time, and SQLite does not
+    wait there for the others as it does elsewhere."""
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(SWITCH_POLL_SECONDS)
+        else:
+            return
 
 
 def _exact_sum(augend: str, addend: str) -> str:

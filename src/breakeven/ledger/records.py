@@ -1,4 +1,5 @@
-"""What the ledger keeps: a ``Call`` as the client made it and the ``Attempt``s it took.
+"""What the ledger keeps: a ``Call`` as the client made it and the ``Attempt``s it took; a ``UsageBucket`` where only
+sums are known.
 
 Records carry facts and money already priced, so that a change of prices never changes the past. They hold no
 prompt or answer text.
@@ -6,11 +7,13 @@ prompt or answer text.
 
 from __future__ import annotations
 
+import hashlib
 from decimal import Decimal
 from typing import Literal
 
 import msgspec
 
+from breakeven.economics.rates import PriceRange
 from breakeven.economics.tokens import TokenCounts
 
 Outcome = Literal["completed", "client_left", "cut", "failed", "refused"]
@@ -25,12 +28,12 @@ Locality = Literal["local", "remote"]
 
 
 class Durations(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Seconds of each phase; ``None`` where the server does not say.
+    """Seconds of each phase; ``None`` where nobody says, as in most imported logs.
 
     ``first_token`` runs from the arrival of the call to the first byte of generated text.
     """
 
-    total: float
+    total: float | None = None
     queue: float | None = None
     load: float | None = None
     prefill: float | None = None
@@ -61,6 +64,8 @@ class Money(msgspec.Struct, frozen=True, omit_defaults=True):
         idle_share: its share of the box's idle draw.
         amortisation_share: its share of the box's purchase (and care).
         counterfactual: what the reference cloud model would have charged for the same tokens.
+        billed_range / counterfactual_range: between what the amount lies, where a source leaves it open; the amount
+            itself is ``None`` then.
     """
 
     billed: Decimal | None = None
@@ -68,6 +73,8 @@ class Money(msgspec.Struct, frozen=True, omit_defaults=True):
     idle_share: Decimal | None = None
     amortisation_share: Decimal | None = None
     counterfactual: Decimal | None = None
+    billed_range: PriceRange | None = None
+    counterfactual_range: PriceRange | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,7 +122,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
         endpoint: for instance ``/v1/chat/completions``.
         model: what the client asked for, before aliases.
         key / agent / task: labels; the key by its name, never its secret.
-        origin: ``gateway`` for calls served here, else the source an import took it from.
+        origin: ``gateway`` for calls served here, ``import:`` and the source for imported ones.
     """
 
     id: str
@@ -129,3 +136,53 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     agent: str | None = None
     task: str | None = None
     origin: str = "gateway"
+
+
+class UsageBucket(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Usage that a source gives as a sum only: no single calls can be made of it, and no exact price where tiers go by
+    the length of a prompt.
+
+    ``origin`` to ``variant``, the token counts aside, tell buckets apart. Of two reports of the same bucket the later
+    one holds more, since usage only grows.
+
+    Attributes:
+        origin: ``import:`` and the source.
+        provider / model: as the source names them; the model is empty where it does not.
+        start / end: Unix seconds, the end excluded.
+        tokens: their sum; ``None`` in a report of money alone.
+        requests: how many calls; ``None`` when the source does not say.
+        batch: whether the provider's batch tier served them.
+        account: project, workspace, key or user, by name or identifier, never a secret.
+        variant: what else the source tells its rows apart by, for instance a service tier or a context window.
+        money: ``billed`` and ``counterfactual`` or their ranges; the other parts stay ``None``.
+        price / reference_price: provenance of ``money.billed`` and of ``money.counterfactual``.
+    """
+
+    origin: str
+    provider: str
+    model: str
+    start: float
+    end: float
+    tokens: TokenCounts | None = None
+    requests: int | None = None
+    batch: bool = False
+    account: str | None = None
+    variant: str = ""
+    money: Money = Money()
+    price: PriceProvenance | None = None
+    reference_model: str | None = None
+    reference_price: PriceProvenance | None = None
+
+    @property
+    def id(self) -> str:
+        """Hash of what tells it apart: the same bucket has the same id in every export."""
+        key = (self.origin, self.provider, self.model, self.start, self.end, self.batch, self.account, self.variant)
+        return hashlib.sha256(msgspec.json.encode(key)).hexdigest()
+
+    @property
+    def extent(self) -> tuple[int, int, Decimal]:
+        """Tokens, requests, and dollars where there is nothing else, to tell a later report of the same bucket by."""
+        requests = -1 if self.requests is None else self.requests
+        if self.tokens is not None:
+            return self.tokens.total, requests, Decimal(0)
+        return -1, requests, Decimal(-1) if self.money.billed is None else self.money.billed

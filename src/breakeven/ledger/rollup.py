@@ -14,7 +14,16 @@ from typing import Any
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.ledger.records import Attempt, Call
-from breakeven.ledger.schema import COUNTS, EXACT_SUMS, MONEY_PARTS, PROVENANCE_KEY, TOKEN_CLASSES, TOTAL_KEY, utc
+from breakeven.ledger.schema import (
+    COUNTS,
+    EXACT_SUMS,
+    MONEY_PARTS,
+    PROVENANCE_KEY,
+    RANGED_PARTS,
+    TOKEN_CLASSES,
+    TOTAL_KEY,
+    utc,
+)
 
 exact = Context(prec=1000, traps=[Inexact, InvalidOperation, Overflow])
 """Sums of money never round: a sum that would need to is an error."""
@@ -39,7 +48,9 @@ class DailyTotal:
         kept: whether these attempts were the last of their calls.
         first_at / last_at: Unix time of the first and last call.
         counts: by the names in ``schema.COUNTS``.
-        sums: exact, by the names in ``schema.EXACT_SUMS``; ``counts[f"{name}_unknown"]`` attempts are missing.
+        sums: exact, by the names in ``schema.EXACT_SUMS``; ``counts[f"{name}_unknown"]`` attempts are missing. Of
+            these ``counts["billed_usd_ranged"]`` have a range, which ``billed_least_usd`` and ``billed_most_usd`` add
+            up; likewise ``counterfactual``.
     """
 
     day: date
@@ -187,6 +198,8 @@ def _add_tokens(row: dict[str, Any], tokens: TokenCounts | None) -> None:
         row["reasoning_unknown"] += 1
     else:
         row["reasoning"] += tokens.reasoning
+    if not tokens.cache_known:
+        row["cache_unknown"] += 1
 
 
 def _add_sums(row: dict[str, Any], attempt: Attempt) -> None:
@@ -197,6 +210,12 @@ def _add_sums(row: dict[str, Any], attempt: Attempt) -> None:
             row[name] = exact.add(row[name], value)
         elif local if name in LOCAL_ONLY else not nothing:
             row[unknown] += 1
+    for part in RANGED_PARTS:
+        between = getattr(attempt.money, f"{part}_range")
+        if between is not None:
+            row[f"{part}_usd_ranged"] += 1
+            row[f"{part}_least_usd"] = exact.add(row[f"{part}_least_usd"], between.least)
+            row[f"{part}_most_usd"] = exact.add(row[f"{part}_most_usd"], between.most)
     for name, measured in (("box_seconds", attempt.box_seconds), ("watt_hours", attempt.watt_hours)):
         if measured is not None:
             row[name] = exact.add(row[name], Decimal(repr(measured)))

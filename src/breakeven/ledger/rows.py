@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from breakeven.economics.rates import PriceRange
 from breakeven.economics.tokens import TokenCounts
-from breakeven.ledger.records import Attempt, Call, Durations, Money, PriceProvenance
-from breakeven.ledger.schema import MONEY_PARTS
+from breakeven.ledger.records import Attempt, Call, Durations, Money, PriceProvenance, UsageBucket
+from breakeven.ledger.schema import MONEY_PARTS, RANGED_PARTS
 
 LONGEST_ID = 512
 """Characters; an index entry of PostgreSQL must stay below 2.7 kB."""
@@ -37,8 +38,7 @@ def call_row(call: Call) -> dict[str, Any]:
 
 def attempt_row(call_id: str, attempt: Attempt) -> dict[str, Any]:
     """The row of ``attempts``."""
-    tokens, spent, money = attempt.tokens, attempt.durations, attempt.money
-    price, reference = attempt.price, attempt.reference_price
+    spent, money = attempt.durations, attempt.money
     return {
         "call_id": call_id,
         "number": attempt.number,
@@ -51,12 +51,7 @@ def attempt_row(call_id: str, attempt: Attempt) -> dict[str, Any]:
         "reason": attempt.reason,
         "error": attempt.error,
         "counted_by": attempt.counted_by,
-        "uncached_input": tokens and tokens.uncached_input,
-        "cache_read": tokens and tokens.cache_read,
-        "cache_write_5m": tokens and tokens.cache_write_5m,
-        "cache_write_1h": tokens and tokens.cache_write_1h,
-        "output": tokens and tokens.output,
-        "reasoning": tokens and tokens.reasoning,
+        **_token_columns(attempt.tokens),
         "total_seconds": spent.total,
         "queue_seconds": spent.queue,
         "load_seconds": spent.load,
@@ -71,10 +66,81 @@ def attempt_row(call_id: str, attempt: Attempt) -> dict[str, Any]:
         "idle_share_usd": money.idle_share,
         "amortisation_share_usd": money.amortisation_share,
         "counterfactual_usd": money.counterfactual,
+        **_range_columns(money),
+        **_provenance_columns(attempt),
+    }
+
+
+def bucket_row(bucket: UsageBucket) -> dict[str, Any]:
+    """The row of ``usage_buckets``."""
+    return {
+        "id": bucket.id,
+        "origin": bucket.origin,
+        "provider": bucket.provider,
+        "model": bucket.model,
+        "start_at": bucket.start,
+        "end_at": bucket.end,
+        "requests": bucket.requests,
+        "batch": bucket.batch,
+        "account": bucket.account,
+        "variant": bucket.variant,
+        **_token_columns(bucket.tokens),
+        "billed_usd": bucket.money.billed,
+        "counterfactual_usd": bucket.money.counterfactual,
+        **_range_columns(bucket.money),
+        **_provenance_columns(bucket),
+    }
+
+
+def bucket_from_row(row: Mapping[str, Any]) -> UsageBucket:
+    """The record that ``bucket_row`` was made from."""
+    return UsageBucket(
+        origin=row["origin"],
+        provider=row["provider"],
+        model=row["model"],
+        start=row["start_at"],
+        end=row["end_at"],
+        tokens=_tokens(row),
+        requests=row["requests"],
+        batch=row["batch"],
+        account=row["account"],
+        variant=row["variant"],
+        money=_money(row, RANGED_PARTS),
+        price=_provenance(row, "price"),
+        reference_model=row["reference_model"],
+        reference_price=_provenance(row, "reference"),
+    )
+
+
+def _token_columns(tokens: TokenCounts | None) -> dict[str, Any]:
+    return {
+        "uncached_input": tokens and tokens.uncached_input,
+        "cache_read": tokens and tokens.cache_read,
+        "cache_write_5m": tokens and tokens.cache_write_5m,
+        "cache_write_1h": tokens and tokens.cache_write_1h,
+        "output": tokens and tokens.output,
+        "reasoning": tokens and tokens.reasoning,
+        "cache_known": tokens is None or tokens.cache_known,
+    }
+
+
+def _range_columns(money: Money) -> dict[str, Any]:
+    billed, counterfactual = money.billed_range, money.counterfactual_range
+    return {
+        "billed_least_usd": billed and billed.least,
+        "billed_most_usd": billed and billed.most,
+        "counterfactual_least_usd": counterfactual and counterfactual.least,
+        "counterfactual_most_usd": counterfactual and counterfactual.most,
+    }
+
+
+def _provenance_columns(record: Attempt | UsageBucket) -> dict[str, Any]:
+    price, reference = record.price, record.reference_price
+    return {
         "price_source": price and price.source,
         "price_effective": price and price.effective,
         "price_snapshot": price and price.snapshot,
-        "reference_model": attempt.reference_model,
+        "reference_model": record.reference_model,
         "reference_source": reference and reference.source,
         "reference_effective": reference and reference.effective,
         "reference_snapshot": reference and reference.snapshot,
@@ -110,7 +176,7 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
         box_seconds=row["box_seconds"],
         watt_hours=row["watt_hours"],
         power_meter=row["power_meter"],
-        money=Money(**{part: row[f"{part}_usd"] for part in MONEY_PARTS}),
+        money=_money(row, MONEY_PARTS),
         price=_provenance(row, "price"),
         reference_model=row["reference_model"],
         reference_price=_provenance(row, "reference"),
@@ -127,7 +193,16 @@ def _tokens(row: Mapping[str, Any]) -> TokenCounts | None:
         cache_write_1h=row["cache_write_1h"],
         output=row["output"],
         reasoning=row["reasoning"],
+        cache_known=row["cache_known"],
     )
+
+
+def _money(row: Mapping[str, Any], parts: Iterable[str]) -> Money:
+    fields: dict[str, Any] = {part: row[f"{part}_usd"] for part in parts}
+    for part in RANGED_PARTS:
+        if row[f"{part}_least_usd"] is not None:
+            fields[f"{part}_range"] = PriceRange(row[f"{part}_least_usd"], row[f"{part}_most_usd"])
+    return Money(**fields)
 
 
 def _provenance(row: Mapping[str, Any], what: str) -> PriceProvenance | None:

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from breakeven.ledger.records import Money
-
-MONEY_PARTS = Money.__struct_fields__
+MONEY_PARTS = ("billed", "marginal_energy", "idle_share", "amortisation_share", "counterfactual")
+RANGED_PARTS = ("billed", "counterfactual")
+"""Money that may be a range where an import leaves something open."""
+RANGE_ENDS = tuple(f"{part}_{end}_usd" for part in RANGED_PARTS for end in ("least", "most"))
 TOKEN_CLASSES = ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning")
 
 
@@ -78,6 +79,12 @@ class Instant(TypeDecorator[float]):
 
 metadata = sa.MetaData()
 
+PROVENANCE = (
+    *(f"price_{what}" for what in ("source", "effective", "snapshot")),
+    "reference_model",
+    *(f"reference_{what}" for what in ("source", "effective", "snapshot")),
+)
+
 calls = sa.Table(
     "calls",
     metadata,
@@ -108,25 +115,42 @@ attempts = sa.Table(
     sa.Column("error", sa.Text),
     sa.Column("counted_by", sa.Text, nullable=False),
     *(sa.Column(name, sa.BigInteger) for name in TOKEN_CLASSES),
+    sa.Column("cache_known", sa.Boolean, nullable=False),
     *(
-        sa.Column(f"{phase}_seconds", sa.Double, nullable=phase != "total")
+        sa.Column(f"{phase}_seconds", sa.Double)
         for phase in ("total", "queue", "load", "prefill", "decode", "first_token")
     ),
     sa.Column("box_seconds", sa.Double),
     sa.Column("watt_hours", sa.Double),
     sa.Column("power_meter", sa.Text),
     *(sa.Column(f"{part}_usd", ExactDecimal) for part in MONEY_PARTS),
-    sa.Column("price_source", sa.Text),
-    sa.Column("price_effective", sa.Text),
-    sa.Column("price_snapshot", sa.Text),
-    sa.Column("reference_model", sa.Text),
-    sa.Column("reference_source", sa.Text),
-    sa.Column("reference_effective", sa.Text),
-    sa.Column("reference_snapshot", sa.Text),
+    *(sa.Column(name, ExactDecimal) for name in RANGE_ENDS),
+    *(sa.Column(name, sa.Text) for name in PROVENANCE),
+)
+
+usage_buckets = sa.Table(
+    "usage_buckets",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("start_at", Instant, nullable=False, index=True),
+    sa.Column("end_at", Instant, nullable=False),
+    sa.Column("requests", sa.BigInteger),
+    sa.Column("batch", sa.Boolean, nullable=False),
+    sa.Column("account", sa.Text),
+    sa.Column("variant", sa.Text, nullable=False),
+    *(sa.Column(name, sa.BigInteger) for name in TOKEN_CLASSES),
+    sa.Column("cache_known", sa.Boolean, nullable=False),
+    *(sa.Column(f"{part}_usd", ExactDecimal) for part in RANGED_PARTS),
+    *(sa.Column(name, ExactDecimal) for name in RANGE_ENDS),
+    *(sa.Column(name, sa.Text) for name in PROVENANCE),
 )
 
 TOTAL_KEY = ("day", "origin", "provider", "locality", "model", "outcome", "kept")
-EXACT_SUMS = ("box_seconds", "watt_hours", *(f"{part}_usd" for part in MONEY_PARTS))
+AMOUNTS = ("box_seconds", "watt_hours", *(f"{part}_usd" for part in MONEY_PARTS))
+EXACT_SUMS = (*AMOUNTS, *RANGE_ENDS)
 COUNTS = (
     "attempts",
     "calls",
@@ -134,7 +158,9 @@ COUNTS = (
     *TOKEN_CLASSES,
     "tokens_unknown",
     "reasoning_unknown",
-    *(f"{name}_unknown" for name in EXACT_SUMS),
+    "cache_unknown",
+    *(f"{name}_unknown" for name in AMOUNTS),
+    *(f"{part}_usd_ranged" for part in RANGED_PARTS),
 )
 
 daily_totals = sa.Table(

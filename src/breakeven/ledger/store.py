@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from itertools import groupby
@@ -19,9 +19,9 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from breakeven.config.settings import LedgerSettings
 from breakeven.errors import LedgerError, LedgerUnavailable, RecordRejected
 from breakeven.ledger import database
-from breakeven.ledger.records import Call
+from breakeven.ledger.records import Call, UsageBucket
 from breakeven.ledger.rollup import DailyTotal, ProvenanceCount, Rollup
-from breakeven.ledger.rows import attempt_row, call_from_rows, call_row
+from breakeven.ledger.rows import attempt_row, bucket_from_row, bucket_row, call_from_rows, call_row
 from breakeven.ledger.schema import (
     COUNTS,
     EXACT_SUMS,
@@ -31,6 +31,7 @@ from breakeven.ledger.schema import (
     calls,
     daily_provenance,
     daily_totals,
+    usage_buckets,
 )
 
 PROGRAM_LIMIT = "54"  # class of PostgreSQL's codes for a value that is too long for an index or a row
@@ -46,6 +47,7 @@ class Store:
         self._upserts = _Upserts(engine.dialect.name)
         self._add_calls = _BulkInsert(calls, engine.dialect)
         self._add_attempts = _BulkInsert(attempts, engine.dialect)
+        self._add_buckets = _BulkInsert(usage_buckets, engine.dialect)
 
     @classmethod
     def connect(cls, settings: LedgerSettings, home: Path, *, busy_seconds: float = database.BUSY_SECONDS) -> Store:
@@ -120,6 +122,55 @@ class Store:
                 return
             after = (found[-1]["received_at"], found[-1]["id"])
 
+    def insert_buckets(self, batch: Iterable[UsageBucket]) -> int:
+        """Add buckets in one transaction. One that is known already changes nothing, unless this report of it holds
+        more and so is the later one: then it takes the other's place.
+
+        Returns:
+            How many were new or took the place of an earlier report.
+
+        Raises:
+            LedgerUnavailable: the database is down or locked; nothing was written.
+            RecordRejected: the database refuses a bucket for its content; nothing was written.
+        """
+        largest: dict[str, UsageBucket] = {}
+        for bucket in batch:
+            name = bucket.id
+            if name not in largest or bucket.extent > largest[name].extent:
+                largest[name] = bucket
+        with _reporting_outages(), _reporting_content(), self._writing() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.text("LOCK TABLE usage_buckets IN SHARE ROW EXCLUSIVE MODE"))
+            for names in _pages(sorted(largest)):
+                for known in self._buckets_of(connection, names):
+                    if largest[known.id].extent <= known.extent:
+                        del largest[known.id]
+                    else:
+                        connection.execute(sa.delete(usage_buckets).where(usage_buckets.c.id == known.id))
+            if largest:
+                self._add_buckets.execute(connection, [bucket_row(bucket) for bucket in largest.values()])
+        return len(largest)
+
+    def buckets(self, since: float, until: float, *, origin: str | None = None) -> Iterator[UsageBucket]:
+        """Buckets that start in ``since <= t < until`` (Unix seconds), oldest first, read page by page.
+
+        Raises:
+            LedgerUnavailable: the database is down or locked.
+        """
+        order = (usage_buckets.c.start_at, usage_buckets.c.id)
+        page = sa.select(usage_buckets).where(usage_buckets.c.start_at < until).order_by(*order).limit(READ_PAGE)
+        if origin is not None:
+            page = page.where(usage_buckets.c.origin == origin)
+        after: tuple[float, str] | None = None
+        while True:
+            beyond = sa.tuple_(*order) > after if after else usage_buckets.c.start_at >= since
+            with _reporting_outages(), self._engine.connect() as connection:
+                found = connection.execute(page.where(beyond)).mappings().all()
+            yield from (bucket_from_row(dict(row)) for row in found)
+            if len(found) < READ_PAGE:
+                return
+            after = (found[-1]["start_at"], found[-1]["id"])
+
     def daily(
         self, since: date, until: date, *, origin: str | None = None
     ) -> tuple[list[DailyTotal], list[ProvenanceCount]]:
@@ -159,6 +210,10 @@ class Store:
         rows = connection.execute(query).mappings()
         return {name: list(group) for name, group in groupby(rows, key=lambda row: row["call_id"])}
 
+    def _buckets_of(self, connection: Connection, ids: Sequence[str]) -> list[UsageBucket]:
+        query = sa.select(usage_buckets).where(usage_buckets.c.id.in_(ids))
+        return [bucket_from_row(dict(row)) for row in connection.execute(query).mappings()]
+
     def _insert_calls(self, connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
         """Insert the rows whose id is unknown and return those ids."""
         if connection.dialect.name == "postgresql":
@@ -166,8 +221,7 @@ class Store:
             return set(connection.execute(insert, rows).scalars())
         # SQLite has one writer, and we are it until the transaction ends: looking first is safe, and faster.
         known: set[str] = set()
-        for start in range(0, len(rows), LOOKUP_PAGE):
-            ids = [row["id"] for row in rows[start : start + LOOKUP_PAGE]]
+        for ids in _pages([row["id"] for row in rows]):
             known.update(connection.execute(sa.select(calls.c.id).where(calls.c.id.in_(ids))).scalars())
         new = [row for row in rows if row["id"] not in known]
         if new:
@@ -250,6 +304,10 @@ def _provenance_counts(rows: Sequence[Mapping[Any, Any]]) -> list[ProvenanceCoun
         ProvenanceCount(figure, subject, source, effective, snapshot, count)
         for (figure, subject, source, effective, snapshot), count in sorted(counted.items())
     ]
+
+
+def _pages(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[start : start + LOOKUP_PAGE] for start in range(0, len(names), LOOKUP_PAGE))
 
 
 @contextmanager
