@@ -135,7 +135,7 @@ def test_a_fault_of_the_gateway_itself_is_answered_and_booked(
         raise ZeroDivisionError
 
     gateway = serve(remote(fake))
-    monkeypatch.setattr("breakeven.providers.http.OpenAICompatible.send", broken)
+    monkeypatch.setattr("breakeven.providers.http.HttpProvider.send", broken)
     body = json.dumps({"model": "ok", "messages": HELLO, "input": "x"}).encode()
     status, _, answer = post(gateway, path, body)
     assert status == 500

@@ -10,7 +10,7 @@ from tests.fakes.upstream import Upstream
 
 from breakeven.errors import BreakevenError, EngineUnavailable, StreamCut, UpstreamError
 from breakeven.providers.base import ProviderRequest
-from breakeven.providers.http import OpenAICompatible
+from breakeven.providers.http import HttpProvider
 
 WAYS = ["plain", "tls"]
 
@@ -26,7 +26,7 @@ def ask(way: str, url: str, model: str, timeouts: Quick | None = None, *, twice:
     """The body of the answer, fetched the way a URL with or without TLS is (the fake server itself has none)."""
 
     async def main() -> bytes:
-        provider = OpenAICompatible("p", base_url=lambda: url, locality="local", timeouts=timeouts or Quick())
+        provider = HttpProvider("p", base_url=lambda: url, locality="local", timeouts=timeouts or Quick())
         body = f'{{"model": "{model}", "stream": true}}'.encode()
         answer = b""
         try:
@@ -93,7 +93,7 @@ def test_a_resting_connection_that_the_server_closed_is_replaced_in_silence() ->
 
         server = await asyncio.start_server(once, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        provider = OpenAICompatible("p", base_url=lambda: url, locality="local", timeouts=Quick())
+        provider = HttpProvider("p", base_url=lambda: url, locality="local", timeouts=Quick())
         for _ in range(3):
             async with provider.send(ProviderRequest("/x", b"{}")) as reply:
                 assert b"".join([chunk async for chunk in reply.chunks()]) == b"ok"
@@ -113,7 +113,7 @@ def test_something_that_is_no_http_server_is_told_so() -> None:
 
         server = await asyncio.start_server(babble, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        provider = OpenAICompatible("p", base_url=lambda: url, locality="local", timeouts=Quick())
+        provider = HttpProvider("p", base_url=lambda: url, locality="local", timeouts=Quick())
         try:
             with pytest.raises(UpstreamError, match=r"does not speak HTTP|connection was closed"):
                 async with provider.send(ProviderRequest("/x", b"{}")):

@@ -11,7 +11,7 @@ from breakeven.config import ProviderSettings
 from breakeven.errors import DataStays
 from breakeven.privacy.clearance import Clearance, clear
 from breakeven.providers.base import ProviderRequest
-from breakeven.providers.http import OpenAICompatible
+from breakeven.providers.http import HttpProvider
 
 
 def test_local_only_data_gets_no_clearance() -> None:
@@ -27,7 +27,7 @@ def test_a_clearance_cannot_be_made_by_hand() -> None:
 def test_a_remote_provider_sends_nothing_without_clearance() -> None:
     async def send(url: str) -> None:
         timeouts = ProviderSettings(base_url=url)
-        provider = OpenAICompatible("cloud", base_url=lambda: url, locality="remote", timeouts=timeouts)
+        provider = HttpProvider("cloud", base_url=lambda: url, locality="remote", timeouts=timeouts)
         async with provider.send(ProviderRequest("/chat/completions", b"{}")):
             pass
 

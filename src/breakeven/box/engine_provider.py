@@ -10,7 +10,7 @@ from breakeven.box.engine import Engine
 from breakeven.config import EngineSettings
 from breakeven.ledger.records import Locality
 from breakeven.providers.base import Dialect, ProviderRequest, Reply
-from breakeven.providers.http import OpenAICompatible
+from breakeven.providers.http import HttpProvider
 
 NAME = "engine"
 ADMITTED_AHEAD = 2
@@ -31,7 +31,7 @@ class EngineProvider:
     """Sends calls to the supervised engine, wherever it listens since its last restart."""
 
     name = NAME
-    dialect: Dialect = "openai"
+    dialects: tuple[Dialect, ...] = ("openai",)
     locality: Locality = "local"
     catalog: str | None = None
     is_engine = True
@@ -40,7 +40,7 @@ class EngineProvider:
         self._engine = engine
         self._admission = asyncio.Semaphore(engine.slots + ADMITTED_AHEAD)
         self._load_seconds = settings.start_seconds
-        self._server = OpenAICompatible(
+        self._server = HttpProvider(
             NAME,
             base_url=lambda: engine.base_url,
             locality="local",

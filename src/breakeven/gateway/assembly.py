@@ -26,7 +26,7 @@ from breakeven.gateway.keys import is_loopback, load_keys, read_secret, require_
 from breakeven.gateway.metering import Metering
 from breakeven.ledger.ledger import Ledger
 from breakeven.providers.base import Provider
-from breakeven.providers.http import OpenAICompatible
+from breakeven.providers.http import HttpProvider
 from breakeven.routing.table import Route, RoutingTable
 
 log = logging.getLogger(__name__)
@@ -139,12 +139,12 @@ def _wants_engine(settings: Settings, found: tuple[Found, ...]) -> bool:
     return not settings.providers and not any(server.models for server in found)
 
 
-def _server(name: str, settings: ProviderSettings, environment: Mapping[str, str]) -> OpenAICompatible:
+def _server(name: str, settings: ProviderSettings, environment: Mapping[str, str]) -> HttpProvider:
     host = settings.base_url.split("://", 1)[1].split("/", 1)[0].rsplit("@", 1)[-1].rsplit(":", 1)[0]
     secret = None
     if settings.key is not None:
         secret = read_secret(f"providers.{name}.key", settings.key, environment)
-    return OpenAICompatible(
+    return HttpProvider(
         name,
         base_url=lambda: settings.base_url.rstrip("/"),
         locality=settings.locality or ("local" if is_loopback(host) else "remote"),
@@ -154,8 +154,8 @@ def _server(name: str, settings: ProviderSettings, environment: Mapping[str, str
     )
 
 
-def _found_server(found: Found) -> OpenAICompatible:
-    return OpenAICompatible(
+def _found_server(found: Found) -> HttpProvider:
+    return HttpProvider(
         found.kind,
         base_url=lambda: found.base_url,
         locality="local",

@@ -81,14 +81,14 @@ class Provider(Protocol):
 
     Attributes:
         name: its name in the configuration.
-        dialect: what it speaks.
+        dialects: what it speaks, best first; a call in one of them passes through untranslated.
         locality: whether calls to it stay on machines of the owner.
         catalog: its name in the price book; ``None`` when its prices are unknown.
         is_engine: whether it is llama.cpp run by us, which reports timings with each token.
     """
 
     name: str
-    dialect: Dialect
+    dialects: tuple[Dialect, ...]
     locality: Locality
     catalog: str | None
     is_engine: bool

@@ -1,4 +1,4 @@
-"""OpenAI-compatible servers over HTTP."""
+"""Servers reached over HTTP, whatever dialect they speak."""
 
 from __future__ import annotations
 
@@ -38,8 +38,12 @@ class Timeouts(Protocol):
         ...
 
 
-class OpenAICompatible:
-    """A server that speaks the OpenAI dialect below ``base_url``.
+ANTHROPIC_VERSION = "2023-06-01"
+"""Sent to servers of the Anthropic dialect when the caller names no version."""
+
+
+class HttpProvider:
+    """A server below ``base_url``.
 
     Args:
         base_url: called for each request, since the embedded engine changes its port when it restarts.
@@ -56,10 +60,10 @@ class OpenAICompatible:
         catalog: str | None = None,
         secret: Callable[[], str | None] = lambda: None,
         is_engine: bool = False,
-        dialect: Dialect = "openai",
+        dialects: tuple[Dialect, ...] = ("openai",),
     ) -> None:
         self.name = name
-        self.dialect: Dialect = dialect
+        self.dialects = dialects
         self.locality = locality
         self.catalog = catalog
         self.is_engine = is_engine
@@ -79,9 +83,7 @@ class OpenAICompatible:
         if self.locality != "local":
             require(request.clearance, self.name)
         url, body = self._base_url() + request.path, request.body
-        headers = {"content-type": "application/json", **request.headers}
-        if (secret := self._secret()) is not None:
-            headers["authorization"] = f"Bearer {secret}"
+        headers = self._headers(request)
         if not url.startswith("http://"):
             async with self._send_tls(url, body, headers) as reply:
                 yield reply
@@ -99,6 +101,17 @@ class OpenAICompatible:
         finally:
             if response is not None:
                 self._plain.release(response)
+
+    def _headers(self, request: ProviderRequest) -> dict[str, str]:
+        headers = {"content-type": "application/json", **request.headers}
+        secret = self._secret()
+        if self.dialects[0] == "anthropic":
+            headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
+            if secret is not None:
+                headers["x-api-key"] = secret
+        elif secret is not None:
+            headers["authorization"] = f"Bearer {secret}"
+        return headers
 
     async def close(self) -> None:
         """Close pooled connections."""
