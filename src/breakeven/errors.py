@@ -20,7 +20,8 @@ BreakevenError
 ├── LedgerError             the books cannot be written or read
 │   ├── LedgerUnavailable   nowhere to write: new calls are refused
 │   └── RecordRejected      the database refuses a record for its content
-└── ModelFileError          a model could not be fetched or verified
+├── ModelFileError          a model could not be fetched or verified
+└── PriceDataError          price data could not be fetched, or was refused
 """
 
 from __future__ import annotations
@@ -200,3 +201,9 @@ class ModelFileError(BreakevenError):
     """A model file could not be fetched, or is not what its checksum says."""
 
     code = "model_file"
+
+
+class PriceDataError(BreakevenError):
+    """Price data could not be fetched, or is not fit to be used."""
+
+    code = "price_data"

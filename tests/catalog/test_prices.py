@@ -17,7 +17,7 @@ from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import ConfigError
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-BOOK = open_book({})
+BOOK = open_book({}, None)
 TOKEN_KEYS = {"input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok"}
 
 
@@ -144,4 +144,4 @@ def test_an_override_holds_from_its_date() -> None:
 def test_an_override_without_a_provider_is_refused() -> None:
     row = PriceOverride(input=Decimal(1), output=Decimal(3), source="x", effective="2026-01-01")
     with pytest.raises(ConfigError, match="provider/model"):
-        open_book({"sonnet": row})
+        open_book({"sonnet": row}, None)

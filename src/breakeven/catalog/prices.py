@@ -1,19 +1,20 @@
 """The price book: what each provider charges for each model, with source and date.
 
-The rows come from the ``genai-prices`` package (bundled, so that it works offline), overridden by the configuration.
+The rows come from the ``genai-prices`` data (bundled, so that it works offline, or updated), overridden by the
+configuration.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
-from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from breakeven.catalog.price_data import PriceData, Snapshot
 from breakeven.config import PriceOverride
 from breakeven.economics.rates import Rate, Rates
 from breakeven.errors import ConfigError
@@ -64,7 +65,7 @@ class PriceBook:
         self._snapshot = snapshot or Snapshot.bundled()
         self._override_rows = {key: _override_row(key[0], key[1], row) for key, row in self._overrides.items()}
         self._models: dict[tuple[str, str], tuple[Provider, ModelInfo] | None] = {}
-        self._rows: dict[tuple[int, bool], PriceRow] = {}
+        self._rows: dict[tuple[str, int, int | None], PriceRow] = {}
 
     def find(self, provider: str, model: str, *, at: datetime, batch: bool = False) -> PriceRow | None:
         """The row for a model at a provider, ``None`` when the price is not known.
@@ -80,32 +81,46 @@ class PriceBook:
             return override
         key = (provider, model)
         if key not in self._models:
-            self._models[key] = self._snapshot.find(provider, model)
+            self._models[key] = self._snapshot.loaded.find(provider, model)
         found = self._models[key]
         return None if found is None else self._row(*found, at, batch=batch)
 
     def warm(self) -> None:
         """Load the book now rather than at the first lookup; takes about a second."""
-        self._snapshot.providers()
+        _ = self._snapshot.loaded
+
+    @property
+    def data(self) -> PriceData:
+        """The data below the overrides."""
+        return self._snapshot.loaded
+
+    def rows(self, at: datetime) -> Iterator[PriceRow]:
+        """Every row of the data that holds at a time, overrides left out."""
+        for provider in self._snapshot.loaded.providers:
+            for model in provider.models:
+                if (row := self._row(provider, model, at, batch=False)) is not None:
+                    yield row
 
     def providers_of(self, model: str) -> list[str]:
         """Names of the providers that list a model."""
-        return sorted({p.id for p in self._snapshot.providers() if p.find_model(model) is not None})
+        return sorted({p.id for p in self._snapshot.loaded.providers if p.find_model(model) is not None})
 
     def model_names(self) -> list[str]:
         """Every model name in the book, for suggestions."""
-        return sorted({model.id for provider in self._snapshot.providers() for model in provider.models})
+        return sorted({model.id for provider in self._snapshot.loaded.providers for model in provider.models})
 
     def _row(self, provider: Provider, model: ModelInfo, at: datetime, *, batch: bool) -> PriceRow | None:
         standing = _standing_price(model, at)
         prices, effective = standing.prices, getattr(standing.constraint, "start_date", None)
+        variant = None
         if batch:
             variant = _batch_variant(model, at)
             if variant is None:
                 return None
             prices = model.get_prices(at, BATCH)
             effective = getattr(variant, "start_date", None) or effective
-        key = (id(standing.prices), batch)
+        # Providers that sell others' models share their prices, and one price may have several dated batch variants.
+        key = (provider.id, id(standing.prices), variant and id(variant))
         row = self._rows.get(key)
         if row is None:
             rates = _rates(prices)
@@ -113,7 +128,7 @@ class PriceBook:
                 provider=provider.id,
                 model=model.id,
                 rates=rates,
-                source=self._snapshot.source,
+                source=self._snapshot.loaded.source,
                 effective=effective,
                 snapshot=_fingerprint(rates),
                 context_window=model.context_window,
@@ -121,41 +136,8 @@ class PriceBook:
         return row
 
 
-class Snapshot:
-    """One state of the price data and where it came from."""
-
-    def __init__(self, source: str, load: Any) -> None:
-        self.source = source
-        self._load = load
-
-    @classmethod
-    def bundled(cls) -> Snapshot:
-        """The data that the installed ``genai-prices`` package brings."""
-        return cls(f"genai-prices {version('genai-prices')}", _bundled)
-
-    def providers(self) -> list[Provider]:
-        """All providers with their models."""
-        loaded: list[Provider] = self._load().providers
-        return loaded
-
-    def find(self, provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
-        """The entry of a model at a provider."""
-        try:
-            found: tuple[Provider, ModelInfo] = self._load().find_provider_model(model, None, provider, None)
-        except LookupError:
-            return None
-        return found
-
-
-@cache
-def _bundled() -> Any:
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - takes most of a second
-
-    return get_snapshot()
-
-
-def open_book(overrides: Mapping[str, PriceOverride]) -> PriceBook:
-    """The price book with the configuration's overrides.
+def open_book(overrides: Mapping[str, PriceOverride], home: Path | None) -> PriceBook:
+    """The price book with the configuration's overrides, over the update kept in the home folder if there is one.
 
     Raises:
         ConfigError: when an override is not named ``provider/model``.
@@ -163,11 +145,11 @@ def open_book(overrides: Mapping[str, PriceOverride]) -> PriceBook:
     for key, override in overrides.items():
         if "/" not in key:
             raise ConfigError(f"prices.{key}", override.source, "a table named provider/model")
-    return PriceBook(overrides)
+    return PriceBook(overrides, Snapshot.standing(home))
 
 
 def _standing_price(model: ModelInfo, at: datetime) -> ConditionalPrice:
-    from genai_prices.types import ConditionalPrice  # noqa: PLC0415 - see _bundled
+    from genai_prices.types import ConditionalPrice  # noqa: PLC0415 - see price_data.bundled
 
     if not isinstance(model.prices, list):
         return ConditionalPrice(prices=model.prices)

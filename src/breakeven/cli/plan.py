@@ -185,7 +185,9 @@ def show_plan(document: Document, config_file: Path | None, plot: Path | None, *
     from breakeven.planning.sources import configured
 
     settings = load_settings(config_file)
-    made = make_plan(parse(configured(settings, document)), open_book(settings.prices), datetime.now(UTC))
+    made = make_plan(
+        parse(configured(settings, document)), open_book(settings.prices, settings.home), datetime.now(UTC)
+    )
     if plot is not None:
         from breakeven.planning.picture import draw
 
@@ -210,7 +212,7 @@ def show_trace(trace: Path, document: Document, config_file: Path | None, *, as_
 
     settings = load_settings(config_file)
     scenario = parse(configured(settings, document))
-    made = plan_trace(read_trace(trace), scenario, open_book(settings.prices), datetime.now(UTC))
+    made = plan_trace(read_trace(trace), scenario, open_book(settings.prices, settings.home), datetime.now(UTC))
     if as_json:
         print_json(trace_document(made))
         return

@@ -73,7 +73,7 @@ async def assemble(
     keys = load_keys(settings.keys, environment)
     closers: list[Callable[[], Awaitable[None]]] = []
     notes: list[str] = []
-    book = open_book(settings.prices)
+    book = open_book(settings.prices, home)
     ledger = Ledger.open(settings.ledger, home)
     try:
         providers: dict[str, Provider] = {}
