@@ -13,7 +13,8 @@ BreakevenError
 │   ├── ModelNotFound
 │   ├── ContextExceeded
 │   ├── Unsupported
-│   └── DataStays           the call's data must not leave the machine
+│   ├── DataStays           the call's data must not leave the machine
+│   └── BudgetExhausted     what is left of a budget does not pay for the call
 ├── UpstreamError           whoever was to answer did not                (5xx)
 │   ├── EngineUnavailable   the local engine is loading, restarting or gone; retryable
 │   └── StreamCut           the answer broke off after it had begun
@@ -144,6 +145,13 @@ class DataStays(RequestError):
 
     code = "data_stays"
     status = 403
+
+
+class BudgetExhausted(RequestError):
+    """What is left of a budget does not pay for the call."""
+
+    code = "budget_exhausted"
+    status = 402
 
 
 class UpstreamError(BreakevenError):

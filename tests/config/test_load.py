@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from breakeven import config
+from breakeven.config.profiles import PROFILES
 from breakeven.config.reference import reference
 from breakeven.errors import ConfigError, InputError
 
@@ -23,6 +24,12 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
         ("[box]\npurchase_usd = -1", "box.purchase_usd", "greater than or equal to 0"),
         ("[box]\nusd_per_kwh = nan", "box.usd_per_kwh", "finite"),
         ("[keys.me]\nsecret = 'sk-1234'", "keys.me.secret", "env:VARIABLE"),
+        ("[providers.p]\nregion = 'eu'", "providers.p", "base_url or profile"),
+        ("[providers.p]\nprofile = 'cluade'", "providers.p.profile", "anthropic"),
+        ("[providers.p]\nprofile = 'xai'\nkey = 'env:A'\nkeys = ['env:B']", "providers.p", "either key or keys"),
+        ("[tasks.t]\nmodels = []", "tasks.t.models", "at least 1"),
+        ("[tasks.t.gates]\nmatches = ['(']", "tasks.t.gates.matches.0", "a regular expression"),
+        ("[models.auto]\nprovider = 'engine'\nmodel = 'x'", "models.auto", "another name"),
         ("[models.m]\nprovider = 'nobody'\nmodel = 'x'", "models.m.provider", "one of engine"),
         ("[ledger]\non_journal_failure = 'ignore'", "ledger.on_journal_failure", "refuse"),
         ("[prices.'a/b']\ninput = 1\noutput = 2\nsource = 'x'", "prices.a/b.effective", "required"),
@@ -57,12 +64,54 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
         config.find_file(tmp_path / "absent.toml", {})
 
 
-def test_a_secret_never_shows_in_the_error_about_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "key = 'sk-very-secret'",
+        "keys = ['sk-very-secret']",
+        "key = 'env:A'\nkeys = ['sk-very-secret', 'env:B']",
+        "key = 'keychain:sk-very-secret'",
+        "profile = 'nobody'\nkey = 'sk-very-secret'",
+    ],
+)
+def test_a_secret_never_shows_in_the_error_about_it(tmp_path: Path, line: str) -> None:
     file = tmp_path / "breakeven.toml"
-    file.write_text("[providers.p]\nbase_url = 'http://127.0.0.1:1/v1'\nkey = 'sk-very-secret'")
+    file.write_text(f"[providers.p]\nbase_url = 'http://127.0.0.1:1/v1'\n{line}")
     with pytest.raises(ConfigError) as caught:
         config.load(file, {})
     assert "sk-very-secret" not in str(caught.value)
+
+
+def test_a_profile_is_a_whole_entry_and_what_is_given_comes_before_it() -> None:
+    settings = config.parse(
+        {"providers": {"claude": {"profile": "anthropic"}, "eu": {"profile": "openai", "key": "env:EU"}}}
+    )
+
+    assert settings.providers["claude"].base_url == "https://api.anthropic.com/v1"
+    assert settings.providers["claude"].dialect == "anthropic"
+    assert settings.providers["claude"].key_references == ("env:ANTHROPIC_API_KEY",)
+    assert settings.providers["eu"].key_references == ("env:EU",)
+
+
+def test_a_profiles_key_goes_to_no_other_address() -> None:
+    elsewhere = {"profile": "openai", "base_url": "https://proxy.example/v1"}
+
+    assert config.parse({"providers": {"p": elsewhere}}).providers["p"].key_references == ()
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_each_profile_parses_and_is_local_or_has_a_key_and_a_price_book(name: str) -> None:
+    provider = config.parse({"providers": {"p": {"profile": name}}}).providers["p"]
+
+    assert provider.base_url.startswith("http://127.0.0.1:") or (provider.key_references and provider.catalog)
+
+
+def test_a_table_replaces_the_task_that_comes_along() -> None:
+    settings = config.parse({"tasks": {"tag": {"models": ["big"]}, "own": {}}})
+
+    assert settings.all_tasks["tag"].models == ("big",)
+    assert settings.all_tasks["summarise"].models == ("local", "frontier")
+    assert "own" in settings.all_tasks
 
 
 def test_the_reference_page_is_in_step_with_the_settings() -> None:

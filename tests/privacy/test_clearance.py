@@ -9,14 +9,20 @@ from tests.fakes import upstream
 
 from breakeven.config import ProviderSettings
 from breakeven.errors import DataStays
-from breakeven.privacy.clearance import Clearance, clear
+from breakeven.privacy.clearance import Clearance
 from breakeven.providers.base import ProviderRequest
 from breakeven.providers.http import HttpProvider
+from breakeven.routing.egress import clearance
 
 
 def test_local_only_data_gets_no_clearance() -> None:
     with pytest.raises(DataStays, match="local_only"):
-        clear("call_1", "local_only")
+        clearance("call_1", "local_only", "remote")
+
+
+def test_what_stays_needs_none() -> None:
+    assert clearance("call_1", "local_only", "local") is None
+    assert clearance("call_1", "shareable", "remote") is not None
 
 
 def test_a_clearance_cannot_be_made_by_hand() -> None:

@@ -1,30 +1,36 @@
 """One TOML file becomes typed settings."""
 
 from breakeven.config.load import default_home, find_file, load, parse
+from breakeven.config.providers import ModelSettings, ProviderSettings
+from breakeven.config.routing import NO_GATES, GateSettings, PolicySettings, TaskSettings
+from breakeven.config.section import Capability
 from breakeven.config.settings import (
     BoxSettings,
     EngineSettings,
     GatewaySettings,
     KeySettings,
     LedgerSettings,
-    ModelSettings,
     PriceOverride,
-    ProviderSettings,
     ReferenceSettings,
     Settings,
 )
 
 __all__ = [
+    "NO_GATES",
     "BoxSettings",
+    "Capability",
     "EngineSettings",
+    "GateSettings",
     "GatewaySettings",
     "KeySettings",
     "LedgerSettings",
     "ModelSettings",
+    "PolicySettings",
     "PriceOverride",
     "ProviderSettings",
     "ReferenceSettings",
     "Settings",
+    "TaskSettings",
     "default_home",
     "find_file",
     "load",

@@ -15,7 +15,11 @@ from breakeven.config.settings import Settings
 from breakeven.errors import ConfigError, InputError
 
 FILE_NAME = "breakeven.toml"
-SECRET_KEYS = ("secret", "key")
+AUTO = "auto"
+"""The model name that leaves the choice to the policy."""
+TASK_PREFIX = "task:"
+"""Begins a model name that names a task."""
+SECRET_KEYS = ("secret", "key", "keys")
 """Keys whose value may be a secret put in the wrong place; errors do not repeat it."""
 
 
@@ -51,17 +55,25 @@ def parse(document: Mapping[str, Any]) -> Settings:
         key = ".".join(str(part) for part in first["loc"]) or "(file)"
         others = f" ({error.error_count() - 1} more keys are wrong)" if error.error_count() > 1 else ""
         if first["type"] == "extra_forbidden":
-            raise ConfigError(key, first["input"], f"no such key{others}") from None
+            raise ConfigError(key, _shown(first["loc"], first["input"]), f"no such key{others}") from None
         if first["type"] == "missing":
             raise ConfigError(key, None, f"a value; this key is required{others}") from None
         allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        value = "(not shown)" if first["loc"][-1] in SECRET_KEYS else first["input"]
-        raise ConfigError(key, value, f"{allowed}{others}") from None
+        raise ConfigError(key, _shown(first["loc"], first["input"]), f"{allowed}{others}") from None
     for name, model in settings.models.items():
         if model.provider != "engine" and model.provider not in settings.providers:
             known = ", ".join(["engine", *sorted(settings.providers)])
             raise ConfigError(f"models.{name}.provider", model.provider, f"one of {known}")
+        if name == AUTO or name.startswith(TASK_PREFIX):
+            raise ConfigError(f"models.{name}", name, f"another name; {AUTO} and {TASK_PREFIX}NAME ask for the policy")
     return settings
+
+
+def _shown(path: tuple[int | str, ...], value: object) -> object:
+    """The value as an error may repeat it: secrets are hidden wherever they were misplaced, tables left out."""
+    if isinstance(value, dict):
+        return "(table)"
+    return "(not shown)" if any(part in SECRET_KEYS for part in path[1:]) else value
 
 
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-def _secret_reference(value: str) -> str:
-    scheme, _, name = value.partition(":")
-    if scheme != "env" or not name:
-        raise ValueError("env:VARIABLE; secrets are read from the environment, never from this file")
-    return value
-
-
-SecretReference = Annotated[str, AfterValidator(_secret_reference)]
-"""Where a secret is kept, ``env:VARIABLE``; never the secret itself."""
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+from breakeven.config.providers import ModelSettings, ProviderSettings
+from breakeven.config.routing import BULK_TASKS, PolicySettings, TaskSettings
+from breakeven.config.section import SecretReference, Section
 
 
 class GatewaySettings(Section):
@@ -65,36 +52,6 @@ class EngineSettings(Section):
     """Run as an embedding model: serves `/v1/embeddings` instead of chat."""
     start_seconds: float = Field(default=120.0, gt=0)
     """How long the model may take to load before the start counts as failed."""
-
-
-class ProviderSettings(Section):
-    """A server that answers calls, local or remote. Servers on loopback count as local unless said otherwise."""
-
-    base_url: str = Field(pattern=r"^https?://[^\s]+$")
-    """Root of its OpenAI-compatible interface, `/v1` included where the server has it."""
-    key: SecretReference | None = None
-    """Where its API key is kept."""
-    locality: Literal["local", "remote"] | None = None
-    """Whether calls stay on machines you own. By default: `local` for loopback addresses, else `remote`."""
-    catalog: str | None = None
-    """Its name in the price book, for instance `openai`, `groq`; unset means its calls cost an unknown amount."""
-    connect_seconds: float = Field(default=5.0, gt=0)
-    """Time to connect."""
-    first_byte_seconds: float = Field(default=300.0, gt=0)
-    """Time from sending a request to the first byte of the answer, model loading included."""
-    stall_seconds: float = Field(default=120.0, gt=0)
-    """Longest silence within an answer."""
-
-
-class ModelSettings(Section):
-    """A name that callers may ask for; the table's name is that name."""
-
-    provider: str
-    """Which `[providers]` entry serves it, or `engine` for the embedded one."""
-    model: str
-    """The name by which that provider knows it."""
-    context: int | None = Field(default=None, ge=1)
-    """Context window in tokens, where the provider does not tell."""
 
 
 class LedgerSettings(Section):
@@ -183,7 +140,14 @@ class Settings(Section):
     engine: EngineSettings = EngineSettings()
     providers: dict[str, ProviderSettings] = {}
     models: dict[str, ModelSettings] = {}
+    policy: PolicySettings = PolicySettings()
+    tasks: dict[str, TaskSettings] = {}
     ledger: LedgerSettings = LedgerSettings()
     box: BoxSettings = BoxSettings()
     reference: ReferenceSettings = ReferenceSettings()
     prices: dict[str, PriceOverride] = {}
+
+    @property
+    def all_tasks(self) -> dict[str, TaskSettings]:
+        """The tasks of the file and those that exist without being configured."""
+        return {**dict.fromkeys(BULK_TASKS, TaskSettings()), **self.tasks}

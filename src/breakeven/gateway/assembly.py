@@ -21,8 +21,9 @@ from breakeven.box.power import metered_energy
 from breakeven.catalog.machines import box_cost, box_figures
 from breakeven.catalog.prices import open_book
 from breakeven.config import ProviderSettings, Settings
+from breakeven.config.secrets import read_secret
 from breakeven.gateway.desk import Desk, Readiness
-from breakeven.gateway.keys import is_loopback, load_keys, read_secret, require_key_beyond_loopback
+from breakeven.gateway.keys import is_loopback, load_keys, require_key_beyond_loopback
 from breakeven.gateway.metering import Metering
 from breakeven.ledger.ledger import Ledger
 from breakeven.providers.base import Provider

@@ -25,8 +25,8 @@ from breakeven.gateway.desk import Desk
 from breakeven.gateway.exchange import Exchange
 from breakeven.gateway.metering import Observation
 from breakeven.ledger.records import Outcome
-from breakeven.privacy.clearance import clear
 from breakeven.providers.base import ProviderRequest, Reply
+from breakeven.routing.egress import clearance
 from breakeven.routing.table import Route
 from breakeven.wire.openai_chat import ChatRequest, Json, as_stream, parse_chat_request
 from breakeven.wire.openai_errors import read_error, read_stream_error
@@ -76,7 +76,8 @@ class ChatCompletion:
         upstream_body = request.upstream_body(
             route.model, {"timings_per_token": True} if route.provider.is_engine else None
         )
-        outgoing = ProviderRequest("/chat/completions", upstream_body, clearance=clear(self._booking.id, "shareable"))
+        cleared = clearance(self._booking.id, "shareable", route.provider.locality)
+        outgoing = ProviderRequest("/chat/completions", upstream_body, clearance=cleared)
         try:
             async with route.provider.send(outgoing) as reply:
                 await self._check_status(reply, route)

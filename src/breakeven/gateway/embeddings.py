@@ -14,8 +14,9 @@ from breakeven.gateway.booking import Booking
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.exchange import Exchange
 from breakeven.ledger.records import Outcome
-from breakeven.privacy.clearance import Clearance, clear
+from breakeven.privacy.clearance import Clearance
 from breakeven.providers.base import ProviderRequest
+from breakeven.routing.egress import clearance
 from breakeven.routing.table import Route
 from breakeven.wire.openai_chat import Json, parse_object, read_model, read_usage
 from breakeven.wire.openai_errors import read_error
@@ -43,7 +44,7 @@ async def answer(desk: Desk, scope: Scope, send: Send, key: str | None, body: by
     desk.ledger.check()
     exchange = Exchange(route, booking.arrival, desk.occupancy, len(body))
     try:
-        whole = await _ask(route, document, clear(booking.id, "shareable"))
+        whole = await _ask(route, document, clearance(booking.id, "shareable", route.provider.locality))
     except asyncio.CancelledError:
         booking.record(document, exchange.observe("client_left", None), stream=False)
         raise
@@ -62,9 +63,9 @@ async def answer(desk: Desk, scope: Scope, send: Send, key: str | None, body: by
     await respond(send, 200, whole.body, headers)
 
 
-async def _ask(route: Route, document: Json, clearance: Clearance) -> _WholeAnswer:
+async def _ask(route: Route, document: Json, cleared: Clearance | None) -> _WholeAnswer:
     body = msgspec.json.encode({**document, "model": route.model})
-    async with route.provider.send(ProviderRequest("/embeddings", body, clearance=clearance)) as reply:
+    async with route.provider.send(ProviderRequest("/embeddings", body, clearance=cleared)) as reply:
         body = b"".join([chunk async for chunk in reply.chunks()])
         if reply.status >= 400:
             raise read_error(route.provider.name, reply.status, body, reply.header("retry-after"))

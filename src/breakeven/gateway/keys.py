@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 
 from breakeven.config import GatewaySettings, KeySettings
+from breakeven.config.secrets import read_secret
 from breakeven.errors import ConfigError, InputError, Unauthorized
 from breakeven.gateway.asgi import Scope, header
 
@@ -37,19 +38,6 @@ class Keys:
                 remedy="Send one of the configured keys as 'Authorization: Bearer KEY'.",
             )
         return name
-
-
-def read_secret(key: str, reference: str, environment: Mapping[str, str]) -> str:
-    """The secret that ``env:VARIABLE`` refers to.
-
-    Raises:
-        InputError: when the variable is not set; the message names the variable, never a value.
-    """
-    variable = reference.removeprefix("env:")
-    secret = environment.get(variable)
-    if not secret:
-        raise InputError(f"{key} = {reference!r}: the variable {variable} is not set", remedy=f"export {variable}=…")
-    return secret
 
 
 def load_keys(settings: Mapping[str, KeySettings], environment: Mapping[str, str]) -> Keys:

@@ -14,8 +14,8 @@ _SEAL: Final = object()
 class Clearance:
     """Permission for one call's data to leave the machine.
 
-    Only `clear` makes one, and import contracts let only the policy in ``routing`` call that. A remote provider sends
-    nothing without it, whichever way a call took to get there: retry, fallback, embedding or shadow.
+    Only ``privacy.mint`` makes one, and an import contract lets only the policy in ``routing`` near that. A remote
+    provider sends nothing without it, whichever way a call took to get there: retry, fallback, embedding or shadow.
 
     Attributes:
         call_id: the call it was given for.
@@ -27,17 +27,6 @@ class Clearance:
         if seal is not _SEAL:
             raise DataStays(f"call {call_id}: a clearance that the policy did not give")
         self.call_id = call_id
-
-
-def clear(call_id: str, label: Label) -> Clearance:
-    """The clearance of a call whose data may be shared.
-
-    Raises:
-        DataStays: for any other label.
-    """
-    if label != "shareable":
-        raise DataStays(f"call {call_id}: its data is labelled {label}", remedy="It is served on this machine or not.")
-    return Clearance(call_id, _SEAL)
 
 
 def require(clearance: Clearance | None, provider: str) -> None:
