@@ -100,6 +100,7 @@ def test_each_server_is_found_with_its_models() -> None:
             urls["llama-server"],
             "b6500-abc",
             (FoundModel("gpt-oss.gguf", context=4096, loaded=True),),
+            slots=4,
         ),
         Found("vllm", urls["vllm"], "0.11.0", (FoundModel("Qwen/Qwen3-8B", context=40960, loaded=True),)),
     )

@@ -53,12 +53,14 @@ class Found:
     Attributes:
         base_url: root of its OpenAI-compatible interface, ``/v1`` included.
         version: as it states it.
+        slots: calls it serves at once; ``None`` when it does not say.
     """
 
     kind: Kind
     base_url: str
     version: str | None
     models: tuple[FoundModel, ...]
+    slots: int | None = None
 
 
 async def discover(ports: Mapping[Kind, int] = PORTS, timeout: Seconds = TIMEOUT) -> tuple[Found, ...]:  # noqa: ASYNC109
@@ -70,6 +72,14 @@ async def discover(ports: Mapping[Kind, int] = PORTS, timeout: Seconds = TIMEOUT
     return tuple(server for server in found if server is not None)
 
 
+async def recognise(root: str, key: str | None = None, timeout: Seconds = 5 * TIMEOUT) -> Found | None:  # noqa: ASYNC109
+    """What serves models at this address, ``http://HOST:PORT``; ``None`` when it is nothing known."""
+    limit = timedelta(seconds=timeout)
+    async with ClientBuilder().no_proxy().http1_only().follow_redirects(False).timeout(limit).build() as client:
+        found = await asyncio.gather(*(_probe(_Server(client, root, key), kind) for kind in PORTS))
+    return next((server for server in found if server is not None), None)
+
+
 class _Unlike(Exception):
     """What answers is not the server looked for."""
 
@@ -77,13 +87,14 @@ class _Unlike(Exception):
 class _Server:
     """A root address and a typed GET."""
 
-    def __init__(self, client: Client, root: str) -> None:
+    def __init__(self, client: Client, root: str, key: str | None = None) -> None:
         self.root = root
-        self._client = client
+        self._client, self._key = client, key
 
     async def get(self, path: str, kind: type[T]) -> T:
         try:
-            response = await self._client.get(self.root + path).build().send()
+            request = self._client.get(self.root + path)
+            response = await (request if self._key is None else request.bearer_auth(self._key)).build().send()
             body = bytes(await response.bytes())
             if response.status != HTTPStatus.OK or len(body) > MAX_BODY_BYTES:
                 raise _Unlike(path)
@@ -94,10 +105,10 @@ class _Server:
 
 async def _probe(server: _Server, kind: Kind) -> Found | None:
     try:
-        version, models = await _RECOGNISE[kind](server)
+        version, models, *slots = await _RECOGNISE[kind](server)
     except _Unlike:
         return None
-    return Found(kind, f"{server.root}/v1", version, tuple(models))
+    return Found(kind, f"{server.root}/v1", version, tuple(models), *slots)
 
 
 class _Version(msgspec.Struct):
@@ -174,13 +185,14 @@ class _ListedModels(msgspec.Struct):
     data: list[_ListedModel]
 
 
-async def _llama_server(server: _Server) -> tuple[str | None, list[FoundModel]]:
+async def _llama_server(server: _Server) -> tuple[str | None, list[FoundModel], int]:
     props = await server.get("/props", _Props)
     listed = await server.get("/v1/models", _ListedModels)
     if any(model.owned_by != "llamacpp" for model in listed.data):
         raise _Unlike("/v1/models")
     context = props.default_generation_settings.n_ctx
-    return props.build_info, [FoundModel(model.id, context=context or None, loaded=True) for model in listed.data]
+    models = [FoundModel(model.id, context=context or None, loaded=True) for model in listed.data]
+    return props.build_info, models, props.total_slots
 
 
 async def _vllm(server: _Server) -> tuple[str | None, list[FoundModel]]:
@@ -191,6 +203,7 @@ async def _vllm(server: _Server) -> tuple[str | None, list[FoundModel]]:
     return stated.version, [FoundModel(model.id, context=model.max_model_len, loaded=True) for model in listed.data]
 
 
-_RECOGNISE: Mapping[Kind, Callable[[_Server], Awaitable[tuple[str | None, list[FoundModel]]]]] = MappingProxyType(
+_Stated: TypeAlias = tuple[str | None, list[FoundModel]] | tuple[str | None, list[FoundModel], int]
+_RECOGNISE: Mapping[Kind, Callable[[_Server], Awaitable[_Stated]]] = MappingProxyType(
     {"ollama": _ollama, "lmstudio": _lmstudio, "llama-server": _llama_server, "vllm": _vllm}
 )

@@ -54,6 +54,19 @@ def find_shape(key: str) -> ListedShape:
     return known[key]
 
 
+def match_shape(parameters: int | None, quantisation: str | None) -> str | None:
+    """The key of the shape with so many parameters (within 2 %) at that quantisation; ``None`` when there is none."""
+    if not parameters or not quantisation:
+        return None
+    fitting = (
+        listed
+        for listed in shapes()
+        if abs(listed.shape.parameters - parameters) <= 0.02 * parameters
+        and listed.key.endswith(f"-{quantisation.lower()}")
+    )
+    return next((listed.key for listed in fitting), None)
+
+
 def _listed(key: str, row: dict[str, Any], weights: dict[str, str]) -> ListedShape:
     weight_bytes = int(Decimal(weights["gb"]) * 10**9)
     shape = ModelShape(

@@ -12,7 +12,15 @@ from typing import Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from breakeven import config
 from breakeven.errors import BreakevenError, InputError
@@ -78,6 +86,24 @@ class DownloadProgress:
         """Leave the bar as it stands."""
         if self._columns is not None:
             self._columns.stop()
+
+
+class StepProgress:
+    """A bar for work in named steps, each with the share of the whole that is done."""
+
+    def __init__(self, *, hidden: bool = False) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        self._bar = Progress(*columns, TimeElapsedColumn(), console=err, disable=hidden, transient=True)
+        self._task = self._bar.add_task("starting", total=1.0)
+
+    def __call__(self, doing: str, share: float) -> None:
+        """Note what is being done now and how much of the whole is behind."""
+        self._bar.start()
+        self._bar.update(self._task, description=doing, completed=share)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()
 
 
 def home_of(settings: config.Settings) -> Path:

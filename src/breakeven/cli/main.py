@@ -18,6 +18,7 @@ COMMANDS = {
     "machines": "breakeven.cli.machines",
     "statement": "breakeven.cli.statement",
     "plan": "breakeven.cli.plan",
+    "measure": "breakeven.cli.measure",
 }
 """Subcommand → module with a ``register(app)`` function."""
 

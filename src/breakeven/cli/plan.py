@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from breakeven.cli.console import load_settings, out, print_json, reporting_errors
+from breakeven.cli.console import home_of, load_settings, out, print_json, reporting_errors
 from breakeven.errors import InputError, ScenarioError
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def _toml_value(text: str) -> object:
 
 def show_plan(document: Document, config_file: Path | None, plot: Path | None, *, as_json: bool) -> None:
     """Answer a scenario on the terminal or as JSON, and draw it where a file is named."""
+    from breakeven.catalog.measurements import Measurements
     from breakeven.catalog.prices import open_book
     from breakeven.planning.document import document as plan_document
     from breakeven.planning.plan import make_plan
@@ -185,9 +186,8 @@ def show_plan(document: Document, config_file: Path | None, plot: Path | None, *
     from breakeven.planning.sources import configured
 
     settings = load_settings(config_file)
-    made = make_plan(
-        parse(configured(settings, document)), open_book(settings.prices, settings.home), datetime.now(UTC)
-    )
+    scenario, measured = parse(configured(settings, document)), Measurements(home_of(settings)).all()
+    made = make_plan(scenario, open_book(settings.prices, settings.home), datetime.now(UTC), measured)
     if plot is not None:
         from breakeven.planning.picture import draw
 
@@ -204,6 +204,7 @@ def show_plan(document: Document, config_file: Path | None, plot: Path | None, *
 
 def show_trace(trace: Path, document: Document, config_file: Path | None, *, as_json: bool) -> None:
     """Replay a trace through machines and price it with models."""
+    from breakeven.catalog.measurements import Measurements
     from breakeven.catalog.prices import open_book
     from breakeven.planning.scenario import parse
     from breakeven.planning.sources import configured
@@ -212,7 +213,10 @@ def show_trace(trace: Path, document: Document, config_file: Path | None, *, as_
 
     settings = load_settings(config_file)
     scenario = parse(configured(settings, document))
-    made = plan_trace(read_trace(trace), scenario, open_book(settings.prices, settings.home), datetime.now(UTC))
+    measured = Measurements(home_of(settings)).all()
+    made = plan_trace(
+        read_trace(trace), scenario, open_book(settings.prices, settings.home), datetime.now(UTC), measured
+    )
     if as_json:
         print_json(trace_document(made))
         return

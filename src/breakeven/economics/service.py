@@ -54,6 +54,8 @@ class BoxSpeed:
         shape: lets decode slow down with the context; ``None`` keeps it flat.
         kv_element_bytes: of the KV cache.
         overhead_seconds: a request's share of time that is neither prefill nor decode.
+        measured_batch_cost: what each further answer decoded at once adds to a token's time, as a share of that time
+            alone; ``None`` where it was not measured.
     """
 
     prefill: Speed
@@ -61,6 +63,14 @@ class BoxSpeed:
     shape: ModelShape | None = None
     kv_element_bytes: float = KV_F16_BYTES
     overhead_seconds: Seconds = 0.0
+    measured_batch_cost: float | None = None
+
+    @property
+    def batch_cost(self) -> float:
+        """Measured, else G/P: each further answer adds its arithmetic, which costs what a prompt token costs."""
+        if self.measured_batch_cost is not None:
+            return self.measured_batch_cost
+        return self.decode.tokens_per_second / self.prefill.tokens_per_second
 
     def decode_tokens_per_second(self, context_tokens: float) -> float:
         """G(ctx) = G · (weights + KV(ctx₀)) / (weights + KV(ctx)) beyond ctx₀, the context at which G was observed."""
@@ -88,12 +98,11 @@ class BoxSpeed:
         return computed_input_tokens / self.prefill.tokens_per_second + output_tokens / decode + self.overhead_seconds
 
     def parallel_slowdown(self, decoding: int) -> float:
-        """How many times longer a token takes when ``decoding`` requests are decoded together: 1 + (n − 1)·G/P.
+        """How many times longer a token takes when ``decoding`` requests are decoded together: 1 + (n − 1)·cost.
 
-        One pass over the weights serves all of them, and each further one adds its arithmetic, which costs what a
-        prompt token costs. An assumption: measure it where it matters.
+        One pass over the weights serves all of them; each further one adds `batch_cost`.
         """
-        return 1 + (decoding - 1) * self.decode.tokens_per_second / self.prefill.tokens_per_second
+        return 1 + (decoding - 1) * self.batch_cost
 
 
 def best(speeds: list[Speed]) -> Speed | None:

@@ -41,9 +41,8 @@ def bursts(scenario: Scenario, speed: BoxSpeed | None) -> tuple[BurstCase, ...]:
         prefill = computed / speed.prefill.tokens_per_second
         decode = speed.seconds(computed, work.output_tokens, context_tokens=work.input_tokens) - prefill
         topics, calls = work.burst_topics, work.calls_per_wake
-        ratio = speed.decode.tokens_per_second / speed.prefill.tokens_per_second
         chains = Arrivals(np.zeros(topics), np.full(topics, prefill * calls), np.full(topics, decode * calls))
-        local = replay(chains, scenario.box.count, slots=scenario.serving.slots, decode_to_prefill=ratio)
+        local = replay(chains, scenario.box.count, slots=scenario.serving.slots, decode_to_prefill=speed.batch_cost)
         boxes = f"{scenario.box.count} box{'es' if scenario.box.count > 1 else ''} of yours"
         cases.append(BurstCase(boxes, local.finished_seconds, (), "replayed"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ import numpy as np
 
 from breakeven.catalog.figures import Figure
 from breakeven.catalog.machines import BoxFigures, Machine, box_cost, box_figures
+from breakeven.catalog.measurements import Measurement
 from breakeven.catalog.shapes import ListedShape, find_shape
 from breakeven.catalog.tariffs import find_tariff
 from breakeven.economics.assumptions import Assumption
@@ -105,8 +107,8 @@ class Plan:
         return self.rivals[0]
 
 
-def make_plan(scenario: Scenario, prices: Prices, at: datetime) -> Plan:
-    """Answer a scenario at the prices of a day.
+def make_plan(scenario: Scenario, prices: Prices, at: datetime, measured: Sequence[Measurement] = ()) -> Plan:
+    """Answer a scenario at the prices of a day, with the speeds measured on machines of one's own where there are any.
 
     Raises:
         UnknownMachine, UnknownModel: when the scenario names what the catalogue does not have.
@@ -115,7 +117,7 @@ def make_plan(scenario: Scenario, prices: Prices, at: datetime) -> Plan:
     listed = find_shape(scenario.serving.model)
     _check_context(scenario, listed)
     figures, cost = _box(scenario.box)
-    serving = serve(scenario, listed, figures.machine)
+    serving = serve(scenario, listed, figures.machine, measured)
     priced = rivals(scenario, listed, prices, at)
     volume = tokens_monthly(scenario.workload)
     local = None if cost is None else _local_side(scenario, cost, serving, priced[0])

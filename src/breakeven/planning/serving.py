@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from breakeven.catalog.figures import Figure
 from breakeven.catalog.machines import Machine
+from breakeven.catalog.measurements import Measurement, measured_speed, newest
 from breakeven.catalog.shapes import ListedShape
 from breakeven.economics.capacity import BoxesNeeded, boxes_at, busy_boxes, capacity_tokens
 from breakeven.economics.memory import MemoryNeed, boxes_for_memory, memory_need
@@ -93,13 +95,24 @@ def tokens_monthly(work: Workload) -> Tokens | None:
     return None if rate is None else round(rate * HOURS_PER_MONTH * 3600 * (work.input_tokens + work.output_tokens))
 
 
-def box_speed(scenario: Scenario, listed: ListedShape, machine: Machine | None) -> BoxSpeed | None:
+def box_speed(
+    scenario: Scenario, listed: ListedShape, machine: Machine | None, measured: Sequence[Measurement] = ()
+) -> BoxSpeed | None:
     """The best-founded speeds: configured or measured before published, inferred, roofline; ``None`` without prefill.
 
     Prefill has no roofline here: its efficiency lies anywhere from 0.19 to 0.81, and the catalogue has no FLOPS that
     would deserve the name of a source.
     """
-    serving = scenario.serving
+    serving, work = scenario.serving, scenario.workload
+    own = newest(measured, machine=None if machine is None else machine.key, shape=listed.key)
+    if own is not None and serving.prefill_tokens_per_second is None and serving.decode_tokens_per_second is None:
+        return measured_speed(
+            own,
+            input_tokens=work.input_tokens,
+            output_tokens=work.output_tokens,
+            slots=serving.slots,
+            shape=listed.shape,
+        )
     prefill, decode = [], []
     if serving.prefill_tokens_per_second is not None:
         prefill.append(Speed(serving.prefill_tokens_per_second, Basis.CONFIGURED, "scenario"))
@@ -121,7 +134,9 @@ def _speeds(figure: Figure | None) -> list[Speed]:
     return [] if figure is None else [Speed(float(figure.value), Basis(figure.kind), figure.source)]
 
 
-def serve(scenario: Scenario, listed: ListedShape, machine: Machine | None) -> Serving:
+def serve(
+    scenario: Scenario, listed: ListedShape, machine: Machine | None, measured: Sequence[Measurement] = ()
+) -> Serving:
     """Put the scenario's load on boxes."""
     work, serving = scenario.workload, scenario.serving
     resident = (work.agents or 0) * round(work.prefix_tokens * work.local_hit_rate)
@@ -134,7 +149,7 @@ def serve(scenario: Scenario, listed: ListedShape, machine: Machine | None) -> S
     )
     usable_gib = None if machine is None else machine.usable_memory_gib
     by_memory = 1 if usable_gib is None else boxes_for_memory(memory, int(usable_gib * GIB))
-    speed = box_speed(scenario, listed, machine)
+    speed = box_speed(scenario, listed, machine, measured)
     if speed is None:
         return Serving(None, memory, usable_gib, boxes_for_memory=by_memory)
 
@@ -202,9 +217,8 @@ def _by_wait(
     decode = speed.seconds(computed, work.output_tokens, context_tokens=work.input_tokens) - prefill
     at = np.cumsum(rng.exponential(1 / peak, count))
     arrivals = Arrivals(at, np.full(count, prefill), np.full(count, decode))
-    ratio = speed.decode.tokens_per_second / speed.prefill.tokens_per_second
     found = boxes_for_wait(
-        lambda boxes: replay(arrivals, boxes, slots=serving.slots, decode_to_prefill=ratio),
+        lambda boxes: replay(arrivals, boxes, slots=serving.slots, decode_to_prefill=speed.batch_cost),
         at_least=at_least,
         limit_seconds=serving.max_wait_seconds,
     )

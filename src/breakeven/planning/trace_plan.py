@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from breakeven.catalog.machines import Machine, box_cost, find_machine
+from breakeven.catalog.measurements import Measurement
 from breakeven.catalog.shapes import ListedShape, find_shape
 from breakeven.economics.capacity import boxes_at
 from breakeven.economics.local import BoxCost
@@ -93,7 +95,9 @@ class TracePlan:
         return int((lengths > self.model.shape.max_context_tokens).sum())
 
 
-def plan_trace(trace: Trace, scenario: Scenario, prices: Prices, at: datetime) -> TracePlan:
+def plan_trace(
+    trace: Trace, scenario: Scenario, prices: Prices, at: datetime, measured: Sequence[Measurement] = ()
+) -> TracePlan:
     """Replay a trace through machines and price it with models, at the prices of a day.
 
     The scenario gives the model, the costs of the box, the planned utilisation, the wait allowed and the models to
@@ -101,7 +105,7 @@ def plan_trace(trace: Trace, scenario: Scenario, prices: Prices, at: datetime) -
     """
     listed = find_shape(scenario.serving.model)
     keys = MACHINES if scenario.box.machine is None else (scenario.box.machine,)
-    machines = tuple(_on_machine(trace, scenario, listed, find_machine(key)) for key in keys)
+    machines = tuple(_on_machine(trace, scenario, listed, find_machine(key), measured) for key in keys)
     clouds = _in_clouds(trace, scenario, listed, prices, at)
     return TracePlan(trace, listed, at, machines, clouds)
 
@@ -128,22 +132,23 @@ def price_trace(counts: dict[tuple[int, int, int], int], rates: Rates) -> Usd | 
     return total
 
 
-def _on_machine(trace: Trace, scenario: Scenario, listed: ListedShape, machine: Machine) -> TraceOnMachine:
+def _on_machine(
+    trace: Trace, scenario: Scenario, listed: ListedShape, machine: Machine, measured: Sequence[Measurement]
+) -> TraceOnMachine:
     serving = scenario.serving
     longest = int((trace.input_tokens + trace.output_tokens).max())
     context = max(serving.context_tokens, longest)
     memory = memory_need(
         listed.shape, context_tokens=context, slots=serving.slots, flash_attention=serving.flash_attention
     )
-    speed = box_speed(scenario, listed, machine)
+    speed = box_speed(scenario, listed, machine, measured)
     if speed is None:
         return TraceOnMachine(machine, None, memory.total_gib)
 
     arrivals = trace_arrivals(trace, speed)
-    ratio = speed.decode.tokens_per_second / speed.prefill.tokens_per_second
 
     def run(boxes: int) -> Replay:
-        return replay(arrivals, boxes, slots=serving.slots, decode_to_prefill=ratio)
+        return replay(arrivals, boxes, slots=serving.slots, decode_to_prefill=speed.batch_cost)
 
     work = float(arrivals.service.sum())
     busy = work / max(trace.span_seconds, 1.0)

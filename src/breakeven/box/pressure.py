@@ -1,0 +1,63 @@
+"""What holds the machine back: readers of pressure, swap and heat; ``None`` is "cannot be told here".
+
+Pressure stall information: https://docs.kernel.org/accounting/psi.html
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from breakeven.units import Seconds
+
+PRESSURE = Path("/proc/pressure")
+
+Resource: TypeAlias = Literal["cpu", "memory", "io"]
+
+
+def stalled_seconds(resource: Resource, root: Path = PRESSURE) -> Seconds | None:
+    """Seconds since boot in which some process waited for the resource; ``None`` where the kernel does not count."""
+    try:
+        text = (root / resource).read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"^some .*total=(\d+)", text, re.MULTILINE)
+    return int(found[1]) / 1e6 if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class PressureShares:
+    """Share of a stretch of time in which some process waited; ``None`` where the kernel does not count."""
+
+    cpu: float | None
+    memory: float | None
+
+
+class PressureWatch:
+    """Pressure from its making to each reading.
+
+    Args:
+        root: where the kernel states it.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, root: Path = PRESSURE, clock: Callable[[], Seconds] = time.perf_counter) -> None:
+        self._root, self._clock = root, clock
+        self._began = clock()
+        self._cpu, self._memory = stalled_seconds("cpu", root), stalled_seconds("memory", root)
+
+    def shares(self) -> PressureShares:
+        """Shares of the time since the watch was made."""
+        elapsed = self._clock() - self._began
+
+        def share(resource: Resource, before: Seconds | None) -> float | None:
+            now = stalled_seconds(resource, self._root)
+            if before is None or now is None or elapsed <= 0:
+                return None
+            return min(1.0, max(0.0, (now - before) / elapsed))
+
+        return PressureShares(share("cpu", self._cpu), share("memory", self._memory))
