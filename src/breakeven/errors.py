@@ -16,6 +16,8 @@ BreakevenError
 │   ├── DataStays           the call's data must not leave the machine
 │   └── BudgetExhausted     what is left of a budget does not pay for the call
 ├── UpstreamError           whoever was to answer did not                (5xx)
+│   ├── RateLimited
+│   ├── Overloaded          a provider has no capacity left; retryable
 │   ├── EngineUnavailable   the local engine is loading, restarting or gone; retryable
 │   └── StreamCut           the answer broke off after it had begun
 ├── LedgerError             the books cannot be written or read
@@ -167,6 +169,17 @@ class RateLimited(UpstreamError):
 
     code = "rate_limited"
     status = 429
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: int | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Overloaded(UpstreamError):
+    """A provider has no capacity left; ``retry_after_seconds`` is its own advice, ``None`` when it gave none."""
+
+    code = "overloaded"
+    status = 503
 
     def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: int | None = None) -> None:
         super().__init__(message, remedy=remedy)

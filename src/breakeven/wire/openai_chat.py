@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import msgspec
+from collections.abc import Iterator
+from typing import ClassVar
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError, MalformedBody
+from breakeven.wire.body import (
+    Json,
+    as_list,
+    as_object,
+    encode,
+    metadata_label,
+    parse_object,
+    read_list,
+    read_model,
+    read_stream,
+)
+from breakeven.wire.request import Dialect, ModelRequest, Need, Part
 
-Json = dict[str, Any]
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
+__all__ = [
+    "ChatRequest",
+    "Json",
+    "as_stream",
+    "metadata_label",
+    "parse_chat_request",
+    "parse_object",
+    "read_model",
+    "read_usage",
+]
+
+_MEDIA: dict[str, Part] = {"image_url": Part("vision"), "input_audio": Part("audio"), "file": Part("files")}
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A checked request; ``document`` is the body as the client sent it, unknown fields included."""
+class ChatRequest(ModelRequest):
+    """A request for a chat completion."""
 
-    document: Json
-    model: str
-    stream: bool
-    wants_usage: bool
+    dialect: ClassVar[Dialect] = "openai"
 
     def upstream_body(self, model: str, extra: Json | None = None) -> bytes:
         """The body to send on: another model name, always streamed, usage always asked for, the rest untouched."""
@@ -35,52 +50,61 @@ class ChatRequest:
         }
         if extra:
             changed.update(extra)
-        return _encode(changed)
+        return encode(changed)
 
-    def text_characters(self) -> int:
-        """Characters of text in the messages, images and tools left out."""
-        total = 0
+    def parts(self) -> Iterator[Part]:
+        """Text and media of the messages, calls of tools included."""
         for message in self.document["messages"]:
             content = message.get("content")
             if isinstance(content, str):
-                total += len(content)
+                yield Part("text", content)
             elif isinstance(content, list):
-                total += sum(
-                    len(part["text"])
-                    for part in content
-                    if isinstance(part, dict) and isinstance(part.get("text"), str)
-                )
-        return total
+                yield from (_part(part) for part in content if isinstance(part, dict))
+            for call in as_list(message.get("tool_calls")):
+                arguments = as_object(as_object(call).get("function")).get("arguments")
+                if isinstance(arguments, str):
+                    yield Part("text", arguments)
+
+    def _asked(self) -> Iterator[Need]:
+        document = self.document
+        if document.get("tools") or document.get("functions"):
+            yield "tools"
+        if document.get("web_search_options") is not None:
+            yield "hosted_tools"
+        if document.get("logprobs"):
+            yield "logprobs"
+        if "audio" in as_list(document.get("modalities")):
+            yield "audio"
+        if document.get("reasoning_effort") not in (None, "none"):
+            yield "reasoning"
+        kind = as_object(document.get("response_format")).get("type")
+        if kind == "json_schema":
+            yield "json_schema"
+        elif kind == "json_object":
+            yield "json"
 
 
-def parse_object(body: bytes) -> Json:
-    """A JSON object, or :class:`MalformedBody` saying where the JSON breaks."""
-    try:
-        document = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedBody(f"the body is not valid JSON: {error}", remedy="Send a JSON object.") from error
-    except RecursionError as error:
-        raise MalformedBody("the body is nested too deeply", remedy="Send flatter JSON.") from error
-    if not isinstance(document, dict):
-        raise MalformedBody(f"the body is a JSON {type(document).__name__}", remedy="Send a JSON object.")
-    return document
+def _part(part: Json) -> Part:
+    text = part.get("text")
+    if isinstance(text, str):
+        return Part("text", text)
+    kind = str(part.get("type"))
+    medium = _MEDIA.get(kind)
+    if medium is None:
+        return Part("text")
+    details = part.get(kind)
+    encoded = 0
+    if isinstance(details, dict):
+        for value in (details.get("url"), details.get("data"), details.get("file_data")):
+            if isinstance(value, str) and not value.startswith(("http://", "https://")):
+                encoded += len(value)
+    return medium._replace(encoded=encoded)
 
 
-def read_model(document: Json) -> str:
-    """The ``model`` field."""
-    model = document.get("model")
-    if not isinstance(model, str) or not model:
-        raise MalformedBody(
-            f"model = {model!r}: expected the name of a model", remedy="GET /v1/models lists what is served."
-        )
-    return model
-
-
-def metadata_label(document: Json, name: str) -> str | None:
-    """A label that the caller put into ``metadata``."""
-    metadata = document.get("metadata")
-    value = metadata.get(name) if isinstance(metadata, dict) else None
-    return value if isinstance(value, str) and value else None
+def _limit(document: Json, field: str) -> int | None:
+    """A limit on generated tokens; some servers take zero or less to mean none."""
+    value = document.get(field)
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
@@ -90,20 +114,20 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         MalformedBody: naming the field and what was expected.
     """
     document = parse_object(body)
-    messages = document.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise MalformedBody("messages: expected a list with at least one message")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise MalformedBody(f"messages[{index}]: expected an object with role and content")
-    stream = document.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise MalformedBody(f"stream = {stream!r}: expected true or false")
+    read_list(document, "messages")
     options = document.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise MalformedBody(f"stream_options = {options!r}: expected an object")
-    wants_usage = bool(options and options.get("include_usage"))
-    return ChatRequest(document, read_model(document), bool(stream), wants_usage)
+    choices = document.get("n")
+    return ChatRequest(
+        document,
+        read_model(document),
+        stream=read_stream(document),
+        wants_usage=bool(options and options.get("include_usage")),
+        max_output_tokens=_limit(document, "max_completion_tokens") or _limit(document, "max_tokens"),
+        choices=choices if isinstance(choices, int) and choices > 1 else 1,
+        body_bytes=len(body),
+    )
 
 
 def read_usage(usage: object) -> TokenCounts | None:
@@ -131,6 +155,21 @@ def read_usage(usage: object) -> TokenCounts | None:
         )
     except InputError:
         return None
+
+
+def write_usage(counts: TokenCounts) -> Json:
+    """A ``usage`` object for these counts; the dialect knows one lifetime of cache writes only."""
+    written = counts.cache_write_5m + counts.cache_write_1h
+    prompt_details = {"cached_tokens": counts.cache_read, **({"cache_write_tokens": written} if written else {})}
+    usage: Json = {
+        "prompt_tokens": counts.input,
+        "completion_tokens": counts.output,
+        "total_tokens": counts.total,
+        "prompt_tokens_details": prompt_details,
+    }
+    if counts.reasoning is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": counts.reasoning}
+    return usage
 
 
 def as_stream(completion: Json) -> list[Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -35,13 +36,11 @@ def read_error(provider: str, status: int, body: bytes, retry_after: str | None 
         return _context_exceeded(details, message)
     if status == 501:
         return Unsupported(f"{provider} does not support this: {message}")
-    if status in (401, 403):
-        return UpstreamError(
-            f"{provider} refused the gateway's credentials (HTTP {status})", remedy=f"Check providers.{provider}.key."
-        )
+    if status in (401, 402, 403):
+        return account_error(provider, status, message)
     if status == 429:
-        seconds = int(retry_after) if retry_after and retry_after.isdigit() else None
-        return RateLimited(f"{provider} is limiting the rate: {message}", retry_after_seconds=seconds)
+        message = f"{provider} is limiting the rate: {message}"
+        return RateLimited(message, retry_after_seconds=retry_seconds(retry_after))
     if status == 503:
         return EngineUnavailable(f"{provider} is not ready: {message}", remedy="Send the call again.")
     if 400 <= status < 500:
@@ -49,6 +48,22 @@ def read_error(provider: str, status: int, body: bytes, retry_after: str | None 
         error.status = status
         return error
     return UpstreamError(f"{provider} failed with HTTP {status}: {message}", remedy="The call can be sent again.")
+
+
+def account_error(provider: str, status: int, message: str) -> UpstreamError:
+    """The gateway's own key or account was refused. Words about a wrong key are kept back: some quote the key."""
+    said = "" if status == 401 else f": {message}"
+    return UpstreamError(
+        f"{provider} refused the gateway's credentials (HTTP {status}){said}", remedy=f"Check providers.{provider}.key."
+    )
+
+
+def retry_seconds(retry_after: str | None) -> int | None:
+    """A ``Retry-After`` in whole seconds, rounded up; ``None`` for none, or for a date."""
+    try:
+        return math.ceil(float(retry_after)) if retry_after else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def read_stream_error(provider: str, details: dict[str, Any]) -> BreakevenError:
@@ -73,3 +88,28 @@ def _context_exceeded(details: dict[str, Any], message: str) -> ContextExceeded:
     if isinstance(prompt, int) and isinstance(context, int):
         message = f"the prompt has {prompt} tokens, the model's context holds {context}"
     return ContextExceeded(message, remedy="Shorten the prompt, or serve the model with a larger context.")
+
+
+_KINDS = {401: "authentication_error", 429: "rate_limit_error"}
+
+
+def error_status(error: BreakevenError) -> int:
+    """The HTTP status a client is given."""
+    status: int = getattr(error, "status", 500)
+    return status
+
+
+def error_document(error: BreakevenError) -> dict[str, Any]:
+    """An error in the OpenAI shape, with its cause and its remedy in the message and apart."""
+    status = error_status(error)
+    kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {
+        "error": {
+            "message": str(error),
+            "type": kind,
+            "code": error.code,
+            "param": None,
+            "cause": error.message,
+            "remedy": error.remedy or None,
+        }
+    }

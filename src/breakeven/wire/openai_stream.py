@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 
-from breakeven.economics.tokens import TokenCounts
-from breakeven.errors import InputError
-from breakeven.wire.openai_chat import Json, read_usage
-from breakeven.wire.sse import DONE, event_data
+from breakeven.wire.body import Json
+from breakeven.wire.openai_chat import read_usage
+from breakeven.wire.reader import EngineTimings, Finish, ToolCall
+from breakeven.wire.reader import StreamReader as BaseReader
+from breakeven.wire.sse import DONE, encode_event, event_data
+
+__all__ = ["AnswerFold", "EngineTimings", "StreamReader"]
 
 _decode = msgspec.json.Decoder().decode
+_DONE_EVENT = encode_event(DONE)
+_FINISH: dict[str, Finish] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "content_filter",
+}
 Index = Annotated[int, msgspec.Meta(ge=0, le=1024)]
 
 
@@ -37,8 +47,8 @@ class _Delta(msgspec.Struct):
 
     def generated_characters(self) -> int:
         """Characters of generated text in this piece, tool arguments included."""
-        if self.tool_calls is None and self.reasoning_content is None and self.reasoning is None:
-            return len(self.content) if isinstance(self.content, str) else 0
+        if isinstance(self.content, str) and self.tool_calls is None and self.reasoning_content is None:
+            return len(self.content)
         texts = [self.content, self.reasoning_content, self.reasoning, self.refusal]
         calls = [call.function for call in self.tool_calls or () if call.function is not None]
         texts += [text for call in calls for text in (call.name, call.arguments)]
@@ -65,64 +75,17 @@ class _Chunk(msgspec.Struct):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-@dataclass(frozen=True, slots=True)
-class EngineTimings:
-    """What llama.cpp says of one call: seconds of prefill and decode, and tokens so far."""
-
-    prefill: float
-    decode: float
-    tokens: TokenCounts
-
-    @classmethod
-    def read(cls, timings: object) -> EngineTimings | None:
-        """Read llama.cpp's ``timings`` object; its ``prompt_n`` leaves out the ``cache_n`` reused tokens."""
-        if not isinstance(timings, dict):
-            return None
-        try:
-            counts = TokenCounts.reported(
-                input_tokens=int(timings["prompt_n"]),
-                output_tokens=int(timings["predicted_n"]),
-                input_includes_cached=False,
-                cache_read=int(timings.get("cache_n", 0)),
-            )
-            return cls(float(timings["prompt_ms"]) / 1e3, float(timings["predicted_ms"]) / 1e3, counts)
-        except (KeyError, TypeError, ValueError, InputError):
-            return None
-
-
-class StreamReader:
-    """Follows a stream of chat chunks: what to pass on, what was used, whether it came to its end.
-
-    Attributes:
-        usage: counts by the server, once it has sent them.
-        timings: llama.cpp's timings, the latest seen.
-        model: the model the server says it used.
-        finished: whether every event arrived up to a finish reason or ``[DONE]``.
-        done: whether ``[DONE]`` arrived.
-        started: whether any event arrived.
-        generating: whether generated text (or a tool call) has arrived.
-        error: the error object, if the server sent one mid-stream.
-        text_characters: characters of generated text so far, for an estimate when nobody counts.
-    """
+class StreamReader(BaseReader):
+    """Follows a stream of chat chunks."""
 
     def __init__(self, *, pass_usage: bool, fold: bool) -> None:
+        super().__init__(AnswerFold() if fold else None, _DONE_EVENT)
         self._pass_usage = pass_usage
-        self.answer = AnswerFold() if fold else None
-        self.usage: TokenCounts | None = None
-        self.timings: EngineTimings | None = None
-        self.model: str | None = None
-        self.finished = False
-        self.done = False
-        self.started = False
-        self.generating = False
-        self.error: Json | None = None
-        self.text_characters = 0
+        self._calls_tools = False
+        self._refuses = False
 
     def take(self, event: bytes) -> bytes | None:
-        """Note one event; return the bytes to pass on, or ``None`` to hold them back.
-
-        ``[DONE]`` is held back: the gateway sends it once the call is in the books.
-        """
+        """Note one event; return the bytes to pass on, or ``None`` to hold them back."""
         data = event_data(event)
         if data is None:
             return event
@@ -138,7 +101,7 @@ class StreamReader:
                 whole = _decode(data)
                 chunk = msgspec.convert(whole, _Chunk)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self.error = {"message": f"the upstream sent an event that is no chat chunk: {error}"}
+            self._broken("chat chunk", error)
             return None
         if chunk.error is not None:
             self.error = chunk.error if isinstance(chunk.error, dict) else {"message": str(chunk.error)}
@@ -147,31 +110,37 @@ class StreamReader:
             self.answer.add(whole)
         return event if self._note(chunk) else None
 
-    def take_all(self, events: list[bytes]) -> bytes:
-        """Note events up to the first that ends the stream, well or badly; return the bytes to pass on."""
-        passed = []
-        for event in events:
-            if (kept := self.take(event)) is not None:
-                passed.append(kept)
-            elif self.done or self.error is not None:
-                break
-        return b"".join(passed)
-
     def _note(self, chunk: _Chunk) -> bool:
         """Take in a chunk; says whether the client should see it."""
         self.model = chunk.model or self.model
         for choice in chunk.choices or ():
-            if choice.delta is not None and (size := choice.delta.generated_characters()):
-                self.generating = True
-                self.text_characters += size
+            delta = choice.delta
+            if delta is not None:
+                if delta.tool_calls:
+                    self._calls_tools = True
+                if delta.refusal:
+                    self._refuses = True
+                if size := delta.generated_characters():
+                    self.generating = True
+                    self.text_characters += size
             if choice.finish_reason is not None:
                 self.finished = True
+                self.finish = self._finish(choice.finish_reason)
         if chunk.timings is not None:
             self.timings = EngineTimings.read(chunk.timings) or self.timings
         if chunk.usage is None:
             return True
         self.usage = read_usage(chunk.usage) or self.usage
         return bool(chunk.choices) or self._pass_usage
+
+    def _finish(self, reason: str) -> Finish:
+        """Why generation ended. A forced call of a tool may be reported as a plain stop, a refusal always is."""
+        finish = _FINISH.get(reason, "stop")
+        if finish != "stop":
+            return finish
+        if self._refuses:
+            return "refusal"
+        return "tool_use" if self._calls_tools else "stop"
 
 
 class AnswerFold:
@@ -210,6 +179,20 @@ class AnswerFold:
             "choices": [self._choices[index] for index in sorted(self._choices)],
         }
 
+    def text(self) -> str:
+        """The first choice's text, reasoning left out."""
+        content = self._first().get("content")
+        return content if isinstance(content, str) else ""
+
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools the first choice calls."""
+        calls = self._first().get("tool_calls") or []
+        return [ToolCall(call["function"]["name"], call["function"]["arguments"]) for call in calls]
+
+    def _first(self) -> Json:
+        message: Json = self._choices[min(self._choices)]["message"] if self._choices else {}
+        return message
+
 
 def _merge_message(message: Json, delta: Json) -> None:
     for key, value in delta.items():
@@ -228,6 +211,8 @@ def _joined(before: Any, more: Any) -> Any:
         return before + more
     if isinstance(before, dict) and isinstance(more, dict):
         return {**before, **{key: _joined(before.get(key), value) for key, value in more.items()}}
+    if isinstance(before, list) and isinstance(more, list):
+        return before + more
     return more
 
 

@@ -1,0 +1,224 @@
+"""The seam of this room: requests, streams, answers and errors of every dialect, each pair translated at need."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from breakeven.errors import BreakevenError, MalformedBody, Unsupported
+from breakeven.wire import anthropic_errors, anthropic_messages, anthropic_stream, openai_chat, openai_errors
+from breakeven.wire.anthropic_stream import MessageReader
+from breakeven.wire.body import Json, encode, without_labels
+from breakeven.wire.openai_stream import StreamReader as ChatReader
+from breakeven.wire.reader import StreamReader
+from breakeven.wire.request import Dialect, ModelRequest
+from breakeven.wire.sse import encode_event
+from breakeven.wire.translation.chat_to_messages import chat_to_messages
+from breakeven.wire.translation.message_answers import completion_to_message, message_to_completion
+from breakeven.wire.translation.message_streams import ChunksToMessageEvents, MessageEventsToChunks
+from breakeven.wire.translation.messages_to_chat import messages_to_chat
+
+ANTHROPIC_VERSION = "2023-06-01"
+"""``anthropic-version`` of requests translated from another dialect; calls in the dialect itself bring their own.
+
+Later versions refuse sampling parameters altogether, this one leaves that to each model.
+"""
+
+
+class Outgoing(NamedTuple):
+    """What to send: the path below the interface's root, and the body. The answer is always asked for as a stream."""
+
+    path: str
+    body: bytes
+
+
+class Translator(Protocol):
+    """Turns the upstream's events into the client's, as they come."""
+
+    def feed(self, events: list[bytes]) -> bytes:
+        """Events of the client's dialect for these of the upstream's.
+
+        Raises:
+            StreamCut: when an event is not what its dialect makes it.
+        """
+        ...
+
+    def end(self) -> bytes:
+        """What closes the client's stream: to be sent once the upstream's end has arrived and the call is booked."""
+        ...
+
+
+def _unspoken() -> Unsupported:
+    return Unsupported("responses: this dialect is not served", remedy="Use chat completions or messages.")
+
+
+def parse_request(dialect: Dialect, body: bytes) -> ModelRequest:
+    """Check what the gateway itself relies on; what only the model server reads is left to it.
+
+    Raises:
+        MalformedBody: naming the field and what was expected.
+    """
+    match dialect:
+        case "openai":
+            return openai_chat.parse_chat_request(body)
+        case "anthropic":
+            return anthropic_messages.parse_messages_request(body)
+        case "responses":
+            raise _unspoken()
+
+
+def outgoing(
+    request: ModelRequest,
+    to: Dialect,
+    model: str,
+    *,
+    engine: bool = False,
+    cap_output: int | None = None,
+    limit_field: str = "max_completion_tokens",
+) -> Outgoing:
+    """What to send to a server that speaks ``to``.
+
+    In the request's own dialect the body passes through, and only the model, streaming, the limit and our own labels
+    are changed. Otherwise it is translated.
+
+    Args:
+        request: what the client sent.
+        to: the dialect of the server.
+        model: the server's name of the model.
+        engine: whether it is llama.cpp, which takes more than the public API and reports timings.
+        cap_output: most tokens to generate, if that is less than the client asked for.
+        limit_field: what this server calls the limit in chat completions; older ones only know ``max_tokens``.
+
+    Raises:
+        Unsupported: naming the field that cannot be said in the other dialect.
+    """
+    document = request.document if to == request.dialect else _translated(request, engine=engine)
+    limit = request.max_output_tokens
+    if cap_output is not None and (limit is None or cap_output < limit):
+        limit = cap_output
+    changed = {**document, "model": model, "stream": True}
+    match to:
+        case "openai":
+            changed["stream_options"] = {**(document.get("stream_options") or {}), "include_usage": True}
+            if limit != request.max_output_tokens or to != request.dialect:
+                changed.pop("max_completion_tokens", None)
+                changed.pop("max_tokens", None)
+                if limit is not None:
+                    changed["max_tokens" if engine else limit_field] = limit
+            if engine:
+                changed["timings_per_token"] = True
+        case "anthropic":
+            changed = anthropic_messages.without_unsigned_thinking(changed)
+            changed["max_tokens"] = limit or document["max_tokens"]
+        case "responses":
+            raise _unspoken()
+    return Outgoing(_PATHS[to], encode(without_labels(changed)))
+
+
+_PATHS: dict[Dialect, str] = {"openai": "/chat/completions", "anthropic": "/messages", "responses": "/responses"}
+
+
+def _translated(request: ModelRequest, *, engine: bool) -> Json:
+    try:
+        if request.dialect == "anthropic":
+            return messages_to_chat(request.document, engine=engine)
+        return chat_to_messages(request.document)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # A field holds another type than its dialect says, as only the server itself would notice.
+        raise MalformedBody(f"the body is not what its dialect makes it: {error}") from error
+
+
+def reader(dialect: Dialect, *, pass_usage: bool, fold: bool) -> StreamReader:
+    """A reader for an upstream's stream.
+
+    Args:
+        dialect: the upstream's.
+        pass_usage: whether the client wants the usage that only chat completions keep back by default.
+        fold: whether to keep the whole answer, for a client that did not ask for a stream or for gates.
+    """
+    match dialect:
+        case "openai":
+            return ChatReader(pass_usage=pass_usage, fold=fold)
+        case "anthropic":
+            return MessageReader(fold=fold)
+        case "responses":
+            raise _unspoken()
+
+
+def translator(frm: Dialect, request: ModelRequest, *, created: int) -> Translator:
+    """A translator of an upstream's stream into the dialect of the request, which must be another.
+
+    Args:
+        frm: the upstream's dialect.
+        request: what the client sent.
+        created: Unix time of the answer, for dialects that tell it.
+    """
+    match frm, request.dialect:
+        case "openai", "anthropic":
+            return ChunksToMessageEvents()
+        case "anthropic", "openai":
+            return MessageEventsToChunks(wants_usage=request.wants_usage, created=created)
+        case _:
+            raise AssertionError(f"no translator from {frm} to {request.dialect}")
+
+
+def whole_answer(frm: Dialect, request: ModelRequest, folded: Json, *, created: int) -> Json:
+    """A whole answer in the dialect of the request.
+
+    Raises:
+        UpstreamError: when the answer cannot be said in it (a tool called with broken JSON).
+    """
+    match frm, request.dialect:
+        case "openai", "anthropic":
+            return completion_to_message(folded)
+        case "anthropic", "openai":
+            return message_to_completion(folded, created=created)
+        case _:
+            return folded
+
+
+def split_whole(dialect: Dialect, completion: Json) -> list[bytes]:
+    """A whole answer as the events of a stream, for servers that answer without streaming."""
+    match dialect:
+        case "openai":
+            return [encode_event(encode(chunk)) for chunk in openai_chat.as_stream(completion)]
+        case "anthropic":
+            return [anthropic_stream.encode_event(event) for event in anthropic_messages.as_stream(completion)]
+        case "responses":
+            raise _unspoken()
+
+
+def read_error(
+    dialect: Dialect, provider: str, status: int, body: bytes, retry_after: str | None = None
+) -> BreakevenError:
+    """The error that an upstream's answer with status 400 or more stands for."""
+    if dialect == "anthropic":
+        return anthropic_errors.read_error(provider, status, body, retry_after)
+    return openai_errors.read_error(provider, status, body, retry_after)
+
+
+def read_stream_error(dialect: Dialect, provider: str, details: Json) -> BreakevenError:
+    """The error that an upstream's error object in mid-stream stands for."""
+    if dialect == "anthropic":
+        return anthropic_errors.read_stream_error(provider, details)
+    return openai_errors.read_stream_error(provider, details)
+
+
+def error_status(dialect: Dialect, error: BreakevenError) -> int:
+    """The HTTP status that tells a client of this error."""
+    return anthropic_errors.error_status(error) if dialect == "anthropic" else openai_errors.error_status(error)
+
+
+def error_document(dialect: Dialect, error: BreakevenError) -> Json:
+    """An error in the shape the client's SDK reads."""
+    return anthropic_errors.error_document(error) if dialect == "anthropic" else openai_errors.error_document(error)
+
+
+def error_event(dialect: Dialect, error: BreakevenError) -> bytes:
+    """An error in mid-stream, which ends the stream."""
+    document = error_document(dialect, error)
+    return anthropic_stream.encode_event(document) if dialect == "anthropic" else encode_event(encode(document))
+
+
+def heartbeat(dialect: Dialect) -> bytes:
+    """What keeps a silent stream alive and means nothing."""
+    return anthropic_stream.encode_event({"type": "ping"}) if dialect == "anthropic" else b": waiting\n\n"
