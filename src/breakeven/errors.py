@@ -14,7 +14,10 @@ BreakevenError
 │   ├── ContextExceeded
 │   ├── Unsupported
 │   ├── DataStays           the call's data must not leave the machine
-│   └── BudgetExhausted     what is left of a budget does not pay for the call
+│   ├── BudgetRefused       a budget does not allow the attempt
+│   │   ├── BudgetExhausted its money is spent, or reserved by calls in flight
+│   │   └── CostUnknown     nobody can say what the attempt may cost
+│   └── RateExceeded        the caller's key is over its own rate limit
 ├── UpstreamError           whoever was to answer did not                (5xx)
 │   ├── RateLimited
 │   ├── Overloaded          a provider has no capacity left; retryable
@@ -28,6 +31,8 @@ BreakevenError
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 
 class BreakevenError(Exception):
@@ -149,11 +154,54 @@ class DataStays(RequestError):
     status = 403
 
 
-class BudgetExhausted(RequestError):
-    """What is left of a budget does not pay for the call."""
+class BudgetRefused(RequestError):
+    """A budget does not allow an attempt.
+
+    Attributes:
+        budget: name of the budget that refuses.
+        on_exhausted: what it asks for instead: ``refuse`` the call, or serve it with a ``local`` model.
+        retry_after_seconds: when the budget may allow it; ``None`` for never, or when nobody can tell.
+    """
+
+    code = "budget_refused"
+    status = 402
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        budget: str = "",
+        on_exhausted: Literal["refuse", "local"] = "refuse",
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.budget = budget
+        self.on_exhausted = on_exhausted
+        self.retry_after_seconds = retry_after_seconds
+
+
+class BudgetExhausted(BudgetRefused):
+    """A budget lacks the money: spent (402), or for the moment reserved by calls in flight (429)."""
 
     code = "budget_exhausted"
-    status = 402
+
+
+class CostUnknown(BudgetRefused):
+    """An attempt falls under a budget and nobody can say what it may cost at most."""
+
+    code = "cost_unknown"
+
+
+class RateExceeded(RequestError):
+    """The caller's key is over its own rate limit; ``retry_after_seconds`` is when it will have room."""
+
+    code = "rate_limit_exceeded"
+    status = 429
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: int = 1) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class UpstreamError(BreakevenError):

@@ -19,6 +19,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from tests.ledger.samples import DAY, LIST_PRICE, NOVEMBER, call, local_attempt, remote_attempt
 
+import breakeven.accounts.tables  # registers its tables with the metadata
 import breakeven.ledger.migrations
 from breakeven.config import LedgerSettings
 from breakeven.economics.rates import PriceRange

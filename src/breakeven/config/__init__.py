@@ -1,5 +1,6 @@
 """One TOML file becomes typed settings."""
 
+from breakeven.config.accounts import BudgetSettings, KeySettings
 from breakeven.config.load import default_home, find_file, load, parse
 from breakeven.config.providers import ModelSettings, ProviderSettings
 from breakeven.config.routing import NO_GATES, GateSettings, PolicySettings, TaskSettings
@@ -8,7 +9,6 @@ from breakeven.config.settings import (
     BoxSettings,
     EngineSettings,
     GatewaySettings,
-    KeySettings,
     LedgerSettings,
     PriceOverride,
     ReferenceSettings,
@@ -18,6 +18,7 @@ from breakeven.config.settings import (
 __all__ = [
     "NO_GATES",
     "BoxSettings",
+    "BudgetSettings",
     "Capability",
     "EngineSettings",
     "GateSettings",

@@ -8,29 +8,23 @@ from typing import Literal
 
 from pydantic import Field
 
+from breakeven.config.accounts import BudgetSettings, KeySettings
 from breakeven.config.providers import ModelSettings, ProviderSettings
 from breakeven.config.routing import BULK_TASKS, PolicySettings, TaskSettings
-from breakeven.config.section import SecretReference, Section
+from breakeven.config.section import Section
 
 
 class GatewaySettings(Section):
     """Where the gateway listens and what it accepts."""
 
     host: str = "127.0.0.1"
-    """Address to bind. Anything but loopback demands at least one entry in `[keys]`."""
+    """Address to bind. Anything but loopback demands at least one key."""
     port: int = Field(default=4141, ge=0, le=65535)
     """TCP port; 0 lets the system choose one."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Longest request body in bytes; longer ones get 413."""
     shutdown_seconds: float = Field(default=10.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
-
-
-class KeySettings(Section):
-    """A key that callers present as `Authorization: Bearer …`; the table's name is its label in the ledger."""
-
-    secret: SecretReference
-    """Where the key is kept, for instance `env:BREAKEVEN_KEY`."""
 
 
 class EngineSettings(Section):
@@ -137,6 +131,7 @@ class Settings(Section):
     """Folder for the ledger, the journal and models; by default the platform's data folder, or `BREAKEVEN_HOME`."""
     gateway: GatewaySettings = GatewaySettings()
     keys: dict[str, KeySettings] = {}
+    budgets: dict[str, BudgetSettings] = {}
     engine: EngineSettings = EngineSettings()
     providers: dict[str, ProviderSettings] = {}
     models: dict[str, ModelSettings] = {}

@@ -1,0 +1,260 @@
+"""Keys, budgets and rate limits as the gateway asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy.engine import Engine
+
+from breakeven.accounts.budget import (
+    UNBUDGETED,
+    Balance,
+    Budget,
+    Line,
+    Reservation,
+    Spender,
+    configured_budgets,
+    in_locking_order,
+    key_budget,
+    lines_for,
+    window_at,
+)
+from breakeven.accounts.history import Books, flush
+from breakeven.accounts.key_table import KeyTable, StoredKeys
+from breakeven.accounts.keys import Caller, KeyRing, names
+from breakeven.accounts.lock import sole_gateway
+from breakeven.accounts.presence import Presence
+from breakeven.accounts.shared_budgets import SharedBudgets
+from breakeven.accounts.store import BudgetStore, OwnBudgets
+from breakeven.accounts.throttle import Throttle
+from breakeven.config import Settings
+from breakeven.errors import CostUnknown, LedgerUnavailable
+from breakeven.ledger import database
+from breakeven.ledger.ledger import Ledger
+from breakeven.units import ZERO_USD
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+BUSY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a budget stands; ``balance`` is ``None`` while nobody could tell."""
+
+    budget: Budget
+    window: str
+    ends_at: float | None
+    balance: Balance | None
+
+
+class Accounts:
+    """Who may call and what they may spend. To be used from one event loop; made by ``open_accounts``."""
+
+    def __init__(
+        self,
+        keys: KeyTable,
+        store: BudgetStore,
+        presence: Presence | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keys = keys
+        self._store = store
+        self._presence = presence
+        self._clock = clock
+        self._configured: Mapping[bytes, Caller] = {}
+        self._configured_budgets: tuple[Budget, ...] = ()
+        self._stored: StoredKeys | None = None
+        self._ring = KeyRing({}, None)
+        self._budgets: tuple[Budget, ...] = ()
+        self._trouble: str | None = None
+        self.throttle = Throttle()
+
+    @property
+    def key_count(self) -> int:
+        """How many keys open the gateway."""
+        return len(self._ring)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why keys and budgets could not be read just now; ``None`` when all is well."""
+        return self._trouble
+
+    def configure(self, settings: Settings, callers: Mapping[bytes, Caller]) -> None:
+        """Take over keys and budgets of a configuration; calls in flight keep what they have reserved.
+
+        Args:
+            callers: of the configuration's keys, from ``keys.configured_callers``.
+        """
+        self._configured = callers
+        self._configured_budgets = configured_budgets(settings.budgets, settings.keys)
+        self._arrange()
+
+    def identify(self, secret: str | None) -> Caller:
+        """Who calls with this secret; errors as ``KeyRing.identify``."""
+        return self._ring.identify(secret, self._clock)
+
+    async def reserve(self, spender: Spender, upper_bound: Decimal | None, at: float | None = None) -> Reservation:
+        """Hold the most that an attempt can cost, in every budget that covers it or in none.
+
+        Each reservation is settled or released in the end, whatever becomes of the attempt.
+
+        Args:
+            upper_bound: USD, from ``bound.upper_bound``; ``None`` when nobody can tell. For a local attempt what it is
+                expected to cost, which only budgets that count ``all`` ask for.
+            at: Unix time at which the call was received; decides the day and the month. By default now.
+
+        Raises:
+            BudgetExhausted: it does not fit (402), or not while others are in flight (429).
+            CostUnknown: a budget covers it and ``upper_bound`` is ``None``.
+            LedgerUnavailable: what is left cannot be known, since the database does not answer.
+        """
+        lines = lines_for(self._budgets, spender, self._clock() if at is None else at)
+        if upper_bound is None:
+            for budget, _ in lines:
+                if budget.unknown_cost == "refuse":
+                    raise _cost_unknown(budget, spender)
+            return UNBUDGETED
+        return await self._store.reserve(lines, upper_bound) if lines else UNBUDGETED
+
+    async def settle(self, reservation: Reservation, actual: Decimal | None) -> None:
+        """Book what an attempt cost: what was billed, or for a local one all parts of its cost.
+
+        ``None`` is unknown and counts as all that was held for it. Settling twice changes nothing.
+        """
+        if reservation.lines:
+            await self._store.settle(reservation, actual)
+
+    async def release(self, reservation: Reservation) -> None:
+        """Give back what was held for an attempt that cost nothing; nothing to do once it is settled."""
+        if reservation.lines:
+            await self._store.release(reservation)
+
+    def left(self, spender: Spender, at: float | None = None) -> Decimal | None:
+        """USD that an attempt could reserve now; ``None`` when no budget covers it, 0 when nobody can tell."""
+        left: Decimal | None = None
+        for line in lines_for(self._budgets, spender, self._clock() if at is None else at):
+            balance = self._store.balance(line)
+            room = ZERO_USD if balance is None else max(ZERO_USD, balance.left(line.budget.usd))
+            left = room if left is None else min(left, room)
+        return left
+
+    def standings(self) -> list[Standing]:
+        """How all budgets stand in their present windows."""
+        return [
+            Standing(line.budget, line.window.name, line.window.end, self._store.balance(line))
+            for line in self._present_lines()
+        ]
+
+    async def refresh(self) -> None:
+        """Read keys that changed, and keep the balances in order; trouble with the database is noted and logged."""
+        try:
+            await asyncio.to_thread(self._read_keys)
+            self._arrange()
+            await self._store.learn(self._present_lines())
+            await self._store.tick()
+        except LedgerUnavailable as error:
+            if self._trouble is None:
+                log.error("%s; known keys go on working, budgets refuse what they cannot check", error.message)
+            self._trouble = error.message
+        else:
+            if self._trouble is not None:
+                log.warning("the database of keys and budgets answers again")
+            self._trouble = None
+
+    async def watch(self, seconds: float = POLL_SECONDS) -> None:
+        """Refresh for as long as the gateway runs."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.refresh()
+            except Exception:
+                log.exception("keys and budgets could not be refreshed; trying again")
+
+    def _present_lines(self) -> tuple[Line, ...]:
+        now = self._clock()
+        return tuple(Line(budget, window_at(budget.per, now)) for budget in self._budgets)
+
+    def _read_keys(self) -> None:
+        if self._stored is None or self._trouble is not None:
+            self._keys.migrate()
+        if self._presence is not None:
+            self._presence.beat()
+        if self._stored is None or self._keys.version() != self._stored.version:
+            self._stored = self._keys.load()
+
+    def _arrange(self) -> None:
+        """Put together what the configuration and the database say; the configuration's names come first."""
+        taken = names(self._configured.values())
+        stored, own = {}, []
+        for digest, key in self._stored.by_digest.items() if self._stored is not None else ():
+            if key.name in taken:
+                continue
+            stored[digest] = key.caller()
+            if key.budget is not None:
+                own.append(key_budget(key.name, key.budget))
+        ever = self._stored is not None and self._stored.ever
+        self._ring = KeyRing(self._configured, stored if self._stored is not None else None, demanded=ever)
+        self._budgets = in_locking_order([*self._configured_budgets, *own])
+
+
+@asynccontextmanager
+async def open_accounts(
+    settings: Settings, home: Path, ledger: Ledger, callers: Mapping[bytes, Caller]
+) -> AsyncIterator[Accounts]:
+    """Keys and budgets, watched for changes until left.
+
+    On SQLite the home folder is locked: one gateway spends from it. On PostgreSQL any number may share.
+
+    Raises:
+        InputError: another gateway works in the home folder.
+        LedgerError: the folder cannot be written, or the database belongs to a newer version.
+    """
+    engine: Engine = database.connect(settings.ledger, home, busy_seconds=BUSY_SECONDS)
+    async with AsyncExitStack() as stack:
+        stack.callback(engine.dispose)
+        store: BudgetStore
+        presence: Presence | None
+        if engine.dialect.name == "postgresql":
+            presence = Presence(engine)
+            stack.push_async_callback(_leave, presence)
+            store = shared = SharedBudgets(engine, presence, partial(flush, ledger))
+            stack.push_async_callback(shared.close)
+        else:
+            presence = None
+            stack.enter_context(sole_gateway(home))
+            store = OwnBudgets(Books(engine, ledger))
+        accounts = Accounts(KeyTable(engine), store, presence)
+        accounts.configure(settings, callers)
+        await accounts.refresh()
+        watching = asyncio.create_task(accounts.watch())
+        try:
+            yield accounts
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _leave(presence: Presence) -> None:
+    try:
+        await asyncio.to_thread(presence.leave)
+    except LedgerUnavailable as error:
+        log.warning("%s; the other gateways notice by themselves that this one is gone", error.message)
+
+
+def _cost_unknown(budget: Budget, spender: Spender) -> CostUnknown:
+    return CostUnknown(
+        f"budget {budget.name!r} covers this call and what {spender.provider}/{spender.model} may cost is unknown",
+        remedy='Send max_tokens, price the model under [prices], or set unknown_cost = "allow" in its budget.',
+        budget=budget.name,
+        on_exhausted=budget.on_exhausted,
+    )
