@@ -31,6 +31,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
         cache_ram_mib: host memory for prompts evicted from slots.
         embeddings: serve embeddings instead of text.
         pools: whether the model says how it makes one vector of a text's many; else it is their mean.
+        slot_files: folder for the KV files of slots that are saved; ``None`` when slots cannot be saved.
         key: what a caller must present as ``Authorization: Bearer …``; ``None`` for nothing.
     """
 
@@ -43,6 +44,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
     cache_ram_mib: int
     embeddings: bool
     pools: bool = True
+    slot_files: str | None = None
     key: str | None = None
 
 
@@ -111,6 +113,8 @@ def _start(config: ChildConfig) -> Any:
     params.cpuparams_batch.n_threads = config.threads
     params.n_gpu_layers = config.gpu_layers
     params.cache_ram_mib = config.cache_ram_mib
+    if config.slot_files is not None:
+        params.slot_save_path = config.slot_files.rstrip("/") + "/"  # llama.cpp puts the file's name right behind it
     params.embedding = config.embeddings
     if config.embeddings:  # a text is embedded in one piece, so a batch must hold the longest
         params.n_batch = params.n_ubatch = config.context
