@@ -22,6 +22,7 @@ BreakevenError
 │   ├── RateLimited
 │   ├── Overloaded          a provider has no capacity left; retryable
 │   ├── EngineUnavailable   the local engine is loading, restarting or gone; retryable
+│   ├── DeadlineExceeded    no answer in the time that the call had
 │   └── StreamCut           the answer broke off after it had begun
 ├── LedgerError             the books cannot be written or read
 │   ├── LedgerUnavailable   nowhere to write: new calls are refused
@@ -239,6 +240,14 @@ class EngineUnavailable(UpstreamError):
 
     code = "engine_unavailable"
     status = 503
+
+
+class DeadlineExceeded(UpstreamError):
+    """There was no answer in the time that the call had."""
+
+    code = "deadline_exceeded"
+    status = 504
+    retryable = False
 
 
 class StreamCut(UpstreamError):

@@ -13,6 +13,8 @@ from breakeven.config.providers import ModelSettings, ProviderSettings
 from breakeven.config.routing import BULK_TASKS, PolicySettings, TaskSettings
 from breakeven.config.section import Section
 
+_BULK_TASKS = dict.fromkeys(BULK_TASKS, TaskSettings())
+
 
 class GatewaySettings(Section):
     """Where the gateway listens and what it accepts."""
@@ -145,4 +147,4 @@ class Settings(Section):
     @property
     def all_tasks(self) -> dict[str, TaskSettings]:
         """The tasks of the file and those that exist without being configured."""
-        return {**dict.fromkeys(BULK_TASKS, TaskSettings()), **self.tasks}
+        return {**_BULK_TASKS, **self.tasks}

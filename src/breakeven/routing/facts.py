@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from breakeven.config import Capability
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import Label
-from breakeven.providers.base import Dialect, Priority
+from breakeven.providers.base import Priority
 
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 
@@ -52,7 +52,7 @@ class TargetState:
 
     Attributes:
         alias: the name under which it is configured.
-        provider / model / locality / dialect: whom that means.
+        provider / model / locality: whom that means.
         context / max_output_tokens: tokens it takes and gives; ``None`` when unknown.
         capabilities: ``None`` when unknown.
         breaker: its circuit breaker.
@@ -68,7 +68,6 @@ class TargetState:
     provider: str
     model: str
     locality: Locality
-    dialect: Dialect = "openai"
     context: int | None = None
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] | None = None

@@ -63,11 +63,14 @@ class Planned:
 
     Attributes:
         alias: its name in the configuration.
+        provider / model: whom that means.
         locality: whether it stays on a machine of the owner.
         reason: why it stands at this place, for people.
     """
 
     alias: str
+    provider: str
+    model: str
     locality: Locality
     reason: str
 
@@ -251,7 +254,8 @@ def _ordered(kept: list[_Candidate], why: str, waiting_usd_per_hour: Decimal) ->
         elif place == 0 and kept[0] is not candidate:
             words.append(f"before {kept[0].state.alias}: {next(filter(None, kept[0].doubts), '')}")
         words.extend(filter(None, candidate.doubts))
-        attempts.append(Planned(candidate.state.alias, candidate.state.locality, "; ".join(words)))
+        state = candidate.state
+        attempts.append(Planned(state.alias, state.provider, state.model, state.locality, "; ".join(words)))
     return tuple(attempts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from breakeven.config import NO_GATES, PolicySettings, TaskSettings
 from breakeven.config.load import AUTO, TASK_PREFIX
@@ -79,7 +80,7 @@ def terms(
             f"model = {asked!r}: not served here", remedy=f"Served are: {', '.join(sorted({*served, AUTO}))}."
         )
     task = tasks.get(name) if name is not None else None
-    settings = task or TaskSettings(models=policy.auto, gates=NO_GATES, stream="pass")
+    settings = task or _without_task(policy.auto)
     if task is None and asked == AUTO:
         candidates, why = policy.auto, "policy.auto"
     elif task is None:
@@ -94,3 +95,8 @@ def terms(
     if settings.data == "local_only" or (settings.data is not None and source == DEFAULT_SOURCE):
         label, source = settings.data, f"tasks.{name}.data"
     return Terms(name, settings, tuple(dict.fromkeys(candidates)), why, label, source)
+
+
+@lru_cache(maxsize=16)
+def _without_task(models: tuple[str, ...]) -> TaskSettings:
+    return TaskSettings(models=models, gates=NO_GATES, stream="pass")

@@ -1,0 +1,81 @@
+"""Several API keys of one provider: calls take turns with them, and a key that was limited or refused rests."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from breakeven.errors import RateLimited
+
+LIMITED = 429
+REFUSED = (401, 403)
+
+
+class KeyRing:
+    """The keys of a provider; empty for one that takes none.
+
+    Args:
+        provider: its name, for errors.
+        secrets: the keys.
+        cooldown: seconds for which a key rests, unless the provider says how long.
+        clock: gives seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        secrets: Sequence[str] = (),
+        cooldown: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._provider = provider
+        self._secrets = list(dict.fromkeys(secrets))
+        self._cooldown = cooldown
+        self._clock = clock
+        self._rests_until: dict[str, float] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._secrets)
+
+    @property
+    def resting(self) -> int:
+        """How many keys rest now."""
+        now = self._clock()
+        return sum(until > now for until in self._rests_until.values())
+
+    def take(self) -> str | None:
+        """The key whose turn it is; ``None`` for a provider that takes none.
+
+        A single key never rests: the provider's own answer says more than ours would.
+
+        Raises:
+            RateLimited: when all of several keys rest; it says until when.
+        """
+        if len(self._secrets) < 2:
+            return self._secrets[0] if self._secrets else None
+        now = self._clock()
+        for step in range(len(self._secrets)):
+            place = (self._next + step) % len(self._secrets)
+            if self._rests_until.get(self._secrets[place], now) <= now:
+                self._next = place + 1
+                return self._secrets[place]
+        seconds = math.ceil(min(self._rests_until.values()) - now)
+        raise RateLimited(
+            f"{self._provider}: all {len(self._secrets)} keys were limited or refused a moment ago",
+            remedy="Send it later, or add a key.",
+            retry_after_seconds=seconds,
+        )
+
+    def note(self, secret: str | None, status: int, retry_after: str | None = None) -> None:
+        """What the provider answered to a key: one that was limited or refused rests.
+
+        Args:
+            status: of the answer.
+            retry_after: its header of that name; only seconds are understood.
+        """
+        if secret is None or (status != LIMITED and status not in REFUSED):
+            return
+        asked = float(retry_after) if status == LIMITED and retry_after and retry_after.isdigit() else self._cooldown
+        self._rests_until[secret] = self._clock() + asked

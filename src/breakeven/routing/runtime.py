@@ -1,0 +1,41 @@
+"""What routing remembers between calls, and keeps when the configuration changes under it."""
+
+from __future__ import annotations
+
+from breakeven.config import ProviderSettings, Settings
+from breakeven.routing.backoff import RetryPolicy
+from breakeven.routing.breaker import BreakerPolicy, Breakers, Clock, Peers
+from breakeven.routing.limits import Limiters, Limits
+
+
+class Runtime:
+    """Breakers and limiters of one gateway process.
+
+    Attributes:
+        retry: how failures are met, as configured now.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, peers: Peers | None = None) -> None:
+        self.breakers = Breakers(BreakerPolicy.of(settings.policy), clock=clock, peers=peers)
+        self.limiters = Limiters(clock)
+        self.retry = RetryPolicy.of(settings.policy)
+        self._settings = settings
+        self.limiters.reconfigure(_limits(settings), lambda _: True)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take on new settings. A provider that stays at its address with its keys keeps what is known of it."""
+        before = self._settings.providers
+        same = {name for name, now in settings.providers.items() if _identity(before.get(name)) == _identity(now)}
+        gone = {*before, *settings.providers} - same
+        self.breakers.reconfigure(BreakerPolicy.of(settings.policy), lambda target: target[0] not in gone)
+        self.limiters.reconfigure(_limits(settings), lambda name: name not in gone)
+        self.retry = RetryPolicy.of(settings.policy)
+        self._settings = settings
+
+
+def _identity(provider: ProviderSettings | None) -> object:
+    return None if provider is None else (provider.base_url, provider.dialect, provider.key_references)
+
+
+def _limits(settings: Settings) -> dict[str, Limits]:
+    return {name: Limits.of(provider) for name, provider in settings.providers.items()}
