@@ -17,7 +17,9 @@ BreakevenError
 │   ├── BudgetRefused       a budget does not allow the attempt
 │   │   ├── BudgetExhausted its money is spent, or reserved by calls in flight
 │   │   └── CostUnknown     nobody can say what the attempt may cost
-│   └── RateExceeded        the caller's key is over its own rate limit
+│   ├── RateExceeded        the caller's key is over its own rate limit
+│   ├── IdempotencyConflict the Idempotency-Key was used for another request
+│   └── AnswerNotKept       it was answered before, at a length that is not kept
 ├── UpstreamError           whoever was to answer did not                (5xx)
 │   ├── RateLimited
 │   ├── Overloaded          a provider has no capacity left; retryable
@@ -203,6 +205,20 @@ class RateExceeded(RequestError):
     def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: int = 1) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after_seconds = retry_after_seconds
+
+
+class IdempotencyConflict(RequestError):
+    """The Idempotency-Key was used for another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+
+class AnswerNotKept(RequestError):
+    """The call was answered and paid for before, but the answer was too long to be kept."""
+
+    code = "answer_not_kept"
+    status = 409
 
 
 class UpstreamError(BreakevenError):

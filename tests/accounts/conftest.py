@@ -12,7 +12,6 @@ import pytest
 
 from breakeven import config
 from breakeven.accounts.accounts import Accounts, open_accounts
-from breakeven.accounts.keys import configured_callers
 from breakeven.ledger import database
 from breakeven.ledger.ledger import Ledger
 
@@ -32,15 +31,11 @@ def ledger(url: str | None, tmp_path: Path) -> Iterator[Ledger]:
     opened.close()
 
 
-def read_secret(_key: str, reference: str) -> str:
-    return SECRETS[reference.removeprefix("env:")]
-
-
 @asynccontextmanager
 async def accounts_of(document: dict[str, Any], home: Path, ledger: Ledger, url: str | None) -> AsyncIterator[Accounts]:
     """The accounts of a gateway with this configuration."""
     settings = config.parse({**document, **({"ledger": {"url": url}} if url else {})})
-    async with open_accounts(settings, home, ledger, configured_callers(settings.keys, read_secret)) as opened:
+    async with open_accounts(settings, home, ledger, SECRETS) as opened:
         yield opened
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
-from tests.accounts.conftest import SECRETS, Run, read_secret
+from tests.accounts.conftest import SECRETS, Run
 
 from breakeven import config
 from breakeven.accounts.accounts import Accounts
@@ -137,7 +136,7 @@ def test_a_name_of_the_configuration_goes_before_one_of_the_database(with_accoun
 
 def test_until_the_database_answers_only_keys_of_the_configuration_open(tmp_path: Path) -> None:
     settings = config.parse({"keys": {"desk": {"secret": "env:DESK_KEY"}}})
-    ring = KeyRing(configured_callers(settings.keys, read_secret), None)
+    ring = KeyRing(configured_callers(settings.keys, SECRETS), None)
     assert ring.identify(SECRETS["DESK_KEY"]).name == "desk"
     with pytest.raises(LedgerUnavailable):
         ring.identify("bk_perhaps")
@@ -147,9 +146,9 @@ def test_until_the_database_answers_only_keys_of_the_configuration_open(tmp_path
 
 @pytest.mark.parametrize(
     ("secret", "complaint"),
-    [(lambda _k, _r: "short", "shorter than 16"), (lambda _k, _r: "the same for both", "the same secret as")],
+    [("short", "shorter than 16"), ("the same for both", "the same secret as")],
 )
-def test_secrets_must_be_long_and_different(secret: Callable[[str, str], str], complaint: str) -> None:
+def test_secrets_must_be_long_and_different(secret: str, complaint: str) -> None:
     settings = config.parse({"keys": {"desk": {"secret": "env:DESK_KEY"}, "lab": {"secret": "env:LAB_KEY"}}})
     with pytest.raises(InputError, match=complaint):
-        configured_callers(settings.keys, secret)
+        configured_callers(settings.keys, {"DESK_KEY": secret, "LAB_KEY": secret})

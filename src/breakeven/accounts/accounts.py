@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
+from breakeven.accounts.answer_table import AnswerTable
 from breakeven.accounts.budget import (
     UNBUDGETED,
     Balance,
@@ -28,13 +30,15 @@ from breakeven.accounts.budget import (
     window_at,
 )
 from breakeven.accounts.history import Books, flush
+from breakeven.accounts.idempotency import Idempotency
 from breakeven.accounts.key_table import KeyTable, StoredKeys
-from breakeven.accounts.keys import Caller, KeyRing, names
+from breakeven.accounts.keys import Caller, KeyRing, configured_callers, names
 from breakeven.accounts.lock import sole_gateway
 from breakeven.accounts.presence import Presence
 from breakeven.accounts.shared_budgets import SharedBudgets
 from breakeven.accounts.store import BudgetStore, OwnBudgets
 from breakeven.accounts.throttle import Throttle
+from breakeven.accounts.verdicts import NoOthers, SharedVerdicts, VerdictBoard
 from breakeven.config import Settings
 from breakeven.errors import CostUnknown, LedgerUnavailable
 from breakeven.ledger import database
@@ -58,12 +62,20 @@ class Standing:
 
 
 class Accounts:
-    """Who may call and what they may spend. To be used from one event loop; made by ``open_accounts``."""
+    """Who may call and what they may spend. To be used from one event loop; made by ``open_accounts``.
+
+    Attributes:
+        throttle: rate limits of keys.
+        idempotency: answers to calls that sent an ``Idempotency-Key``.
+        verdicts: what circuit breakers of other gateways found.
+    """
 
     def __init__(
         self,
         keys: KeyTable,
         store: BudgetStore,
+        idempotency: Idempotency,
+        verdicts: VerdictBoard,
         presence: Presence | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -78,6 +90,8 @@ class Accounts:
         self._budgets: tuple[Budget, ...] = ()
         self._trouble: str | None = None
         self.throttle = Throttle()
+        self.idempotency = idempotency
+        self.verdicts = verdicts
 
     @property
     def key_count(self) -> int:
@@ -89,19 +103,23 @@ class Accounts:
         """Why keys and budgets could not be read just now; ``None`` when all is well."""
         return self._trouble
 
-    def configure(self, settings: Settings, callers: Mapping[bytes, Caller]) -> None:
+    def configure(self, settings: Settings, environment: Mapping[str, str]) -> None:
         """Take over keys and budgets of a configuration; calls in flight keep what they have reserved.
 
-        Args:
-            callers: of the configuration's keys, from ``keys.configured_callers``.
+        Raises:
+            InputError: a key's secret cannot be had or is unfit; everything stays as it was.
         """
-        self._configured = callers
+        self._configured = configured_callers(settings.keys, environment)
         self._configured_budgets = configured_budgets(settings.budgets, settings.keys)
         self._arrange()
 
     def identify(self, secret: str | None) -> Caller:
         """Who calls with this secret; errors as ``KeyRing.identify``."""
         return self._ring.identify(secret, self._clock)
+
+    def covers(self, spender: Spender) -> bool:
+        """Whether any budget covers an attempt, so that it must be reserved."""
+        return any(budget.covers(spender) for budget in self._budgets)
 
     async def reserve(self, spender: Spender, upper_bound: Decimal | None, at: float | None = None) -> Reservation:
         """Hold the most that an attempt can cost, in every budget that covers it or in none.
@@ -162,6 +180,8 @@ class Accounts:
             self._arrange()
             await self._store.learn(self._present_lines())
             await self._store.tick()
+            await self.idempotency.tick()
+            await self.verdicts.tick()
         except LedgerUnavailable as error:
             if self._trouble is None:
                 log.error("%s; known keys go on working, budgets refuse what they cannot check", error.message)
@@ -209,32 +229,36 @@ class Accounts:
 
 @asynccontextmanager
 async def open_accounts(
-    settings: Settings, home: Path, ledger: Ledger, callers: Mapping[bytes, Caller]
+    settings: Settings, home: Path, ledger: Ledger, environment: Mapping[str, str]
 ) -> AsyncIterator[Accounts]:
     """Keys and budgets, watched for changes until left.
 
     On SQLite the home folder is locked: one gateway spends from it. On PostgreSQL any number may share.
 
     Raises:
-        InputError: another gateway works in the home folder.
+        InputError: another gateway works in the home folder, or a key's secret cannot be had.
         LedgerError: the folder cannot be written, or the database belongs to a newer version.
     """
     engine: Engine = database.connect(settings.ledger, home, busy_seconds=BUSY_SECONDS)
     async with AsyncExitStack() as stack:
         stack.callback(engine.dispose)
         store: BudgetStore
-        presence: Presence | None
+        verdicts: VerdictBoard = NoOthers()
+        presence = None
         if engine.dialect.name == "postgresql":
             presence = Presence(engine)
             stack.push_async_callback(_leave, presence)
             store = shared = SharedBudgets(engine, presence, partial(flush, ledger))
             stack.push_async_callback(shared.close)
+            verdicts = SharedVerdicts(engine, presence.process)
         else:
-            presence = None
             stack.enter_context(sole_gateway(home))
             store = OwnBudgets(Books(engine, ledger))
-        accounts = Accounts(KeyTable(engine), store, presence)
-        accounts.configure(settings, callers)
+        process = presence.process if presence is not None else uuid.uuid4().hex
+        idempotency = Idempotency(AnswerTable(engine, settings.idempotency, process))
+        stack.push_async_callback(idempotency.close)
+        accounts = Accounts(KeyTable(engine), store, idempotency, verdicts, presence)
+        accounts.configure(settings, environment)
         await accounts.refresh()
         watching = asyncio.create_task(accounts.watch())
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from breakeven.config import KeySettings
+from breakeven.config.secrets import read_secret
 from breakeven.errors import InputError, LedgerUnavailable, Unauthorized
 from breakeven.privacy.clearance import Label
 
@@ -96,20 +97,15 @@ def new_secret() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def configured_callers(
-    settings: Mapping[str, KeySettings], read_secret: Callable[[str, str], str]
-) -> dict[bytes, Caller]:
+def configured_callers(settings: Mapping[str, KeySettings], environment: Mapping[str, str]) -> dict[bytes, Caller]:
     """The callers of the configuration by digest.
-
-    Args:
-        read_secret: gives the secret for a dotted key and its reference.
 
     Raises:
         InputError: a secret is missing, too short, or belongs to two keys.
     """
     callers: dict[bytes, Caller] = {}
     for name, key in settings.items():
-        secret = read_secret(f"keys.{name}.secret", key.secret)
+        secret = read_secret(f"keys.{name}.secret", key.secret, environment)
         if len(secret) < MIN_SECRET_LENGTH:
             raise InputError(
                 f"keys.{name}.secret: the key in {key.secret} is shorter than {MIN_SECRET_LENGTH} characters",

@@ -1,6 +1,6 @@
 """One TOML file becomes typed settings."""
 
-from breakeven.config.accounts import BudgetSettings, KeySettings
+from breakeven.config.accounts import BudgetSettings, IdempotencySettings, KeySettings
 from breakeven.config.load import default_home, find_file, load, parse
 from breakeven.config.providers import ModelSettings, ProviderSettings
 from breakeven.config.routing import NO_GATES, GateSettings, PolicySettings, TaskSettings
@@ -23,6 +23,7 @@ __all__ = [
     "EngineSettings",
     "GateSettings",
     "GatewaySettings",
+    "IdempotencySettings",
     "KeySettings",
     "LedgerSettings",
     "ModelSettings",

@@ -55,3 +55,14 @@ class BudgetSettings(Section):
     """`billed`: what providers invoice. `all`: also the energy, idle time and write-off of local calls."""
     unknown_cost: Literal["refuse", "allow"] = "refuse"
     """An attempt whose price is unknown is refused, or allowed and not counted."""
+
+
+class IdempotencySettings(Section):
+    """How answers to calls with an `Idempotency-Key` are kept; the content of no other call is stored."""
+
+    hours: float = Field(default=24.0, gt=0)
+    """How long the same key gets the same answer."""
+    max_answer_bytes: int = Field(default=4 * 1024**2, ge=1024)
+    """Longest answer kept; to the key of a longer one the answer is 409, since it was paid for already."""
+    max_bytes: int = Field(default=256 * 1024**2, ge=1024)
+    """Most bytes kept in all; beyond that the oldest answers go before their time."""

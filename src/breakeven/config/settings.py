@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from breakeven.config.accounts import BudgetSettings, KeySettings
+from breakeven.config.accounts import BudgetSettings, IdempotencySettings, KeySettings
 from breakeven.config.providers import ModelSettings, ProviderSettings
 from breakeven.config.routing import BULK_TASKS, PolicySettings, TaskSettings
 from breakeven.config.section import Section
@@ -134,6 +134,7 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     keys: dict[str, KeySettings] = {}
     budgets: dict[str, BudgetSettings] = {}
+    idempotency: IdempotencySettings = IdempotencySettings()
     engine: EngineSettings = EngineSettings()
     providers: dict[str, ProviderSettings] = {}
     models: dict[str, ModelSettings] = {}
