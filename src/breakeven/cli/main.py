@@ -12,6 +12,7 @@ from breakeven import __version__
 
 COMMANDS = {
     "serve": "breakeven.cli.serve",
+    "config": "breakeven.cli.config",
     "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
     "prices": "breakeven.cli.prices",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from breakeven.config.addresses import is_loopback
 from breakeven.config.profiles import PROFILES, Profile, ProfileName
 from breakeven.config.section import Capability, SecretReference, Section
 
@@ -75,6 +77,11 @@ class ProviderSettings(Section):
         if self.key is not None and self.keys:
             raise ValueError("a table with either key or keys")
         return self
+
+    @property
+    def effective_locality(self) -> Literal["local", "remote"]:
+        """Whether its calls stay on machines of the owner, as given or by its address."""
+        return self.locality or ("local" if is_loopback(urlsplit(self.base_url).hostname or "") else "remote")
 
     @property
     def key_references(self) -> tuple[str, ...]:
