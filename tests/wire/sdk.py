@@ -8,18 +8,25 @@ import pydantic
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message, RawMessageStreamEvent
 from anthropic.types.message_create_params import MessageCreateParamsStreaming
+from openai import omit
 from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 
 from breakeven.wire.sse import DONE, event_data
 
 REQUESTS = {
     "openai": pydantic.TypeAdapter(CompletionCreateParamsStreaming),
     "anthropic": pydantic.TypeAdapter(MessageCreateParamsStreaming),
+    "responses": pydantic.TypeAdapter(ResponseCreateParamsStreaming),
 }
-ANSWERS = {"openai": ChatCompletion, "anthropic": Message}
+ANSWERS = {"openai": ChatCompletion, "anthropic": Message, "responses": Response}
 MESSAGE_EVENT: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(RawMessageStreamEvent)
+
+RESPONSE_EVENT: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ResponseStreamEvent)
 
 
 def check_request(dialect: str, body: Any) -> None:
@@ -48,7 +55,19 @@ def accumulate(dialect: str, events: list[bytes]) -> dict[str, Any]:
         for document in documents:
             state.handle_chunk(ChatCompletionChunk.model_validate(document))
         return state.current_completion_snapshot.to_dict()
-    return _message(documents)
+    return _message(documents) if dialect == "anthropic" else _response(documents)
+
+
+def _response(documents: list[Any]) -> dict[str, Any]:
+    state = ResponseStreamState(input_tools=omit, text_format=omit)
+    for number, document in enumerate(documents):
+        assert document["sequence_number"] == number
+        events = state.handle_event(RESPONSE_EVENT.validate_python(document))
+    grown = state._ResponseStreamState__current_snapshot
+    last = documents[-1]["response"]
+    assert [item.id for item in grown.output] == [item["id"] for item in last["output"]]
+    assert events
+    return last
 
 
 def _message(documents: list[Any]) -> dict[str, Any]:
@@ -74,6 +93,13 @@ def essence(dialect: str, answer: dict[str, Any]) -> dict[str, Any]:
             "calls": [(id_, call["name"], json.loads(call["arguments"] or "{}")) for id_, call in functions],
             "finish": choice["finish_reason"],
             "usage": answer.get("usage"),
+        }
+    if dialect == "responses":
+        return {key: answer[key] for key in ("model", "status", "incomplete_details", "usage")} | {
+            "output": [
+                {key: json.loads(value) if key == "arguments" else value for key, value in item.items() if key != "id"}
+                for item in answer["output"]
+            ]
         }
     return {
         "model": answer["model"],

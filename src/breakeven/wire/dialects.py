@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, assert_never
 
-from breakeven.errors import BreakevenError, MalformedBody, Unsupported
-from breakeven.wire import anthropic_errors, anthropic_messages, anthropic_stream, openai_chat, openai_errors
+from breakeven.errors import BreakevenError, MalformedBody
+from breakeven.wire import (
+    anthropic_errors,
+    anthropic_messages,
+    anthropic_stream,
+    openai_chat,
+    openai_errors,
+    responses,
+    responses_events,
+)
 from breakeven.wire.anthropic_stream import MessageReader
 from breakeven.wire.body import Json, encode, without_labels
 from breakeven.wire.openai_stream import StreamReader as ChatReader
 from breakeven.wire.reader import StreamReader
 from breakeven.wire.request import Dialect, ModelRequest
+from breakeven.wire.responses_stream import ResponseReader
 from breakeven.wire.sse import encode_event
 from breakeven.wire.translation.chat_to_messages import chat_to_messages
+from breakeven.wire.translation.chat_to_responses import chat_to_responses
+from breakeven.wire.translation.events import Chained, EventTranslator
 from breakeven.wire.translation.message_answers import completion_to_message, message_to_completion
 from breakeven.wire.translation.message_streams import ChunksToMessageEvents, MessageEventsToChunks
 from breakeven.wire.translation.messages_to_chat import messages_to_chat
+from breakeven.wire.translation.reasoning import without_details
+from breakeven.wire.translation.response_answers import completion_to_response, response_to_completion
+from breakeven.wire.translation.response_streams import ChunksToResponseEvents, ResponseEventsToChunks
+from breakeven.wire.translation.responses_to_chat import responses_to_chat
 
 ANTHROPIC_VERSION = "2023-06-01"
 """``anthropic-version`` of requests translated from another dialect; calls in the dialect itself bring their own.
@@ -47,10 +62,6 @@ class Translator(Protocol):
         ...
 
 
-def _unspoken() -> Unsupported:
-    return Unsupported("responses: this dialect is not served", remedy="Use chat completions or messages.")
-
-
 def parse_request(dialect: Dialect, body: bytes) -> ModelRequest:
     """Check what the gateway itself relies on; what only the model server reads is left to it.
 
@@ -63,7 +74,9 @@ def parse_request(dialect: Dialect, body: bytes) -> ModelRequest:
         case "anthropic":
             return anthropic_messages.parse_messages_request(body)
         case "responses":
-            raise _unspoken()
+            return responses.parse_responses_request(body)
+        case _:
+            assert_never(dialect)
 
 
 def outgoing(
@@ -91,7 +104,7 @@ def outgoing(
     Raises:
         Unsupported: naming the field that cannot be said in the other dialect.
     """
-    document = request.document if to == request.dialect else _translated(request, engine=engine)
+    document = request.document if to == request.dialect else _translated(request, to, engine=engine)
     limit = request.max_output_tokens
     if cap_output is not None and (limit is None or cap_output < limit):
         limit = cap_output
@@ -110,21 +123,44 @@ def outgoing(
             changed = anthropic_messages.without_unsigned_thinking(changed)
             changed["max_tokens"] = limit or document["max_tokens"]
         case "responses":
-            raise _unspoken()
+            changed = responses.without_own_reasoning(changed)
+            if limit is not None:
+                changed["max_output_tokens"] = limit
+        case _:
+            assert_never(to)
     return Outgoing(_PATHS[to], encode(without_labels(changed)))
 
 
 _PATHS: dict[Dialect, str] = {"openai": "/chat/completions", "anthropic": "/messages", "responses": "/responses"}
 
 
-def _translated(request: ModelRequest, *, engine: bool) -> Json:
+def _translated(request: ModelRequest, to: Dialect, *, engine: bool) -> Json:
     try:
-        if request.dialect == "anthropic":
-            return messages_to_chat(request.document, engine=engine)
-        return chat_to_messages(request.document)
+        chat = _as_chat(request, engine=engine)
+        match to:
+            case "openai":
+                return without_details(chat)
+            case "anthropic":
+                return chat_to_messages(chat)
+            case "responses":
+                return chat_to_responses(chat)
+            case _:
+                assert_never(to)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         # A field holds another type than its dialect says, as only the server itself would notice.
         raise MalformedBody(f"the body is not what its dialect makes it: {error}") from error
+
+
+def _as_chat(request: ModelRequest, *, engine: bool) -> Json:
+    match request.dialect:
+        case "openai":
+            return request.document
+        case "anthropic":
+            return messages_to_chat(request.document, engine=engine)
+        case "responses":
+            return responses_to_chat(request.document, engine=engine)
+        case _:
+            assert_never(request.dialect)
 
 
 def reader(dialect: Dialect, *, pass_usage: bool, fold: bool) -> StreamReader:
@@ -141,7 +177,9 @@ def reader(dialect: Dialect, *, pass_usage: bool, fold: bool) -> StreamReader:
         case "anthropic":
             return MessageReader(fold=fold)
         case "responses":
-            raise _unspoken()
+            return ResponseReader(fold=fold)
+        case _:
+            assert_never(dialect)
 
 
 def translator(frm: Dialect, request: ModelRequest, *, created: int) -> Translator:
@@ -152,13 +190,26 @@ def translator(frm: Dialect, request: ModelRequest, *, created: int) -> Translat
         request: what the client sent.
         created: Unix time of the answer, for dialects that tell it.
     """
-    match frm, request.dialect:
-        case "openai", "anthropic":
-            return ChunksToMessageEvents()
-        case "anthropic", "openai":
-            return MessageEventsToChunks(wants_usage=request.wants_usage, created=created)
-        case _:
-            raise AssertionError(f"no translator from {frm} to {request.dialect}")
+    to = request.dialect
+    if frm == to:
+        raise ValueError(f"{frm} to {to}: nothing to translate")
+    if frm == "openai":
+        return _from_chunks(request, created)
+    if to == "openai":
+        return _to_chunks(frm, created, wants_usage=request.wants_usage)
+    return Chained(_to_chunks(frm, created, wants_usage=True), _from_chunks(request, created))
+
+
+def _from_chunks(request: ModelRequest, created: int) -> EventTranslator:
+    if request.dialect == "anthropic":
+        return ChunksToMessageEvents()
+    return ChunksToResponseEvents(request.document, created=created)
+
+
+def _to_chunks(frm: Dialect, created: int, *, wants_usage: bool) -> EventTranslator:
+    if frm == "anthropic":
+        return MessageEventsToChunks(wants_usage=wants_usage, created=created)
+    return ResponseEventsToChunks(wants_usage=wants_usage, created=created)
 
 
 def whole_answer(frm: Dialect, request: ModelRequest, folded: Json, *, created: int) -> Json:
@@ -167,13 +218,22 @@ def whole_answer(frm: Dialect, request: ModelRequest, folded: Json, *, created: 
     Raises:
         UpstreamError: when the answer cannot be said in it (a tool called with broken JSON).
     """
-    match frm, request.dialect:
-        case "openai", "anthropic":
-            return completion_to_message(folded)
-        case "anthropic", "openai":
-            return message_to_completion(folded, created=created)
+    if frm == request.dialect:
+        return folded
+    completion = folded
+    if frm == "anthropic":
+        completion = message_to_completion(folded, created=created)
+    elif frm == "responses":
+        completion = response_to_completion(folded, created=created)
+    match request.dialect:
+        case "openai":
+            return completion
+        case "anthropic":
+            return completion_to_message(completion)
+        case "responses":
+            return completion_to_response(completion, request.document, created=created)
         case _:
-            return folded
+            assert_never(request.dialect)
 
 
 def split_whole(dialect: Dialect, completion: Json) -> list[bytes]:
@@ -184,7 +244,9 @@ def split_whole(dialect: Dialect, completion: Json) -> list[bytes]:
         case "anthropic":
             return [anthropic_stream.encode_event(event) for event in anthropic_messages.as_stream(completion)]
         case "responses":
-            raise _unspoken()
+            return responses_events.as_stream(completion)
+        case _:
+            assert_never(dialect)
 
 
 def read_error(
@@ -213,10 +275,19 @@ def error_document(dialect: Dialect, error: BreakevenError) -> Json:
     return anthropic_errors.error_document(error) if dialect == "anthropic" else openai_errors.error_document(error)
 
 
-def error_event(dialect: Dialect, error: BreakevenError) -> bytes:
-    """An error in mid-stream, which ends the stream."""
+def error_event(dialect: Dialect, error: BreakevenError, number: int = 0) -> bytes:
+    """An error in mid-stream, which ends the stream; ``number`` is its place among the events of a response."""
     document = error_document(dialect, error)
-    return anthropic_stream.encode_event(document) if dialect == "anthropic" else encode_event(encode(document))
+    match dialect:
+        case "openai":
+            return encode_event(encode(document))
+        case "anthropic":
+            return anthropic_stream.encode_event(document)
+        case "responses":
+            details = {key: document["error"].get(key) for key in ("code", "message", "param")}
+            return responses_events.encode_event({"type": "error", "sequence_number": number, **details, **document})
+        case _:
+            assert_never(dialect)
 
 
 def heartbeat(dialect: Dialect) -> bytes:

@@ -9,12 +9,10 @@ import msgspec
 
 from breakeven.wire.body import Json
 from breakeven.wire.translation.fields import blocks_of, given, refuse_leftovers, text_or_parts, unsupported
+from breakeven.wire.translation.reasoning import block_of_detail
 
 DEFAULT_MAX_TOKENS = 16_384
 """Messages must carry a limit, chat completions need not: every current model of Anthropic can generate this much."""
-
-SIGNED_FORMAT = "anthropic-claude-v1"
-"""The word by which ``reasoning_details`` say whose signature they carry."""
 
 _TRANSLATED = {
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "stop", "temperature",
@@ -186,31 +184,13 @@ def _assistant_content(message: Json, where: str) -> str | list[Json]:
     for field in ("function_call", "audio"):
         if message.get(field) is not None:
             raise unsupported(f"{where}.{field}", "has no equivalent in messages")
-    blocks = [block for detail in message.get("reasoning_details") or () if (block := thinking_block(detail))]
+    blocks = [block for detail in message.get("reasoning_details") or () if (block := block_of_detail(detail))]
     blocks += [block for block in _texts(message.get("content"), f"{where}.content") if block["text"]]
     if message.get("refusal"):
         blocks.append({"type": "text", "text": message["refusal"]})
     for index, call in enumerate(message.get("tool_calls") or []):
         blocks.append(_tool_use(call, f"{where}.tool_calls[{index}]"))
     return text_or_parts(blocks) if blocks else ""
-
-
-def thinking_block(detail: Json) -> Json | None:
-    """A thinking block out of ``reasoning_details``, where answers in chat completions keep what Anthropic signed."""
-    if detail.get("type") == "reasoning.text" and detail.get("signature"):
-        return {"type": "thinking", "thinking": detail.get("text") or "", "signature": detail["signature"]}
-    if detail.get("type") == "reasoning.encrypted" and detail.get("format") == SIGNED_FORMAT:
-        return {"type": "redacted_thinking", "data": detail.get("data")}
-    return None
-
-
-def reasoning_detail(block: Json, index: int) -> Json:
-    """The inverse of :func:`thinking_block`."""
-    if block["type"] == "thinking":
-        kept = {"type": "reasoning.text", "text": block.get("thinking", ""), "signature": block.get("signature")}
-    else:
-        kept = {"type": "reasoning.encrypted", "data": block.get("data")}
-    return {**kept, "format": SIGNED_FORMAT, "index": index}
 
 
 def _tool_use(call: Json, where: str) -> Json:

@@ -6,10 +6,26 @@ import msgspec
 
 from breakeven.errors import StreamCut
 from breakeven.wire.body import Json
-from breakeven.wire.sse import DONE, event_data
+from breakeven.wire.sse import DONE, EventSplitter, event_data
 
 _decode = msgspec.json.Decoder().decode
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError)
+
+
+class Chained:
+    """Two translators, one after the other."""
+
+    def __init__(self, first: EventTranslator, second: EventTranslator) -> None:
+        self._first = first
+        self._second = second
+
+    def feed(self, events: list[bytes]) -> bytes:
+        """Translate what has arrived."""
+        return self._second.feed(EventSplitter().feed(self._first.feed(events)))
+
+    def end(self) -> bytes:
+        """What closes the stream."""
+        return self._second.feed(EventSplitter().feed(self._first.end())) + self._second.end()
 
 
 class EventTranslator:

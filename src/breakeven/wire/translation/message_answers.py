@@ -9,8 +9,9 @@ import msgspec
 from breakeven.errors import UpstreamError
 from breakeven.wire import anthropic_messages, openai_chat
 from breakeven.wire.body import Json
-from breakeven.wire.translation.chat_to_messages import reasoning_detail, thinking_block, tool_id
+from breakeven.wire.translation.chat_to_messages import tool_id
 from breakeven.wire.translation.messages_to_chat import tool_call
+from breakeven.wire.translation.reasoning import block_of_detail, detail_of_block, is_signed
 
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
 FINISH_REASONS = {
@@ -38,8 +39,8 @@ def message_to_completion(message: Json, *, created: int) -> Json:
     answer: Json = {"role": "assistant", "content": "".join(texts) if texts or not calls else None, "refusal": None}
     if thoughts:
         answer["reasoning_content"] = "".join(block.get("thinking", "") for block in thoughts)
-        signed = [block for block in thoughts if block.get("signature") or block.get("data")]
-        answer["reasoning_details"] = [reasoning_detail(block, index) for index, block in enumerate(signed)]
+        signed = [block for block in thoughts if is_signed(block)]
+        answer["reasoning_details"] = [detail_of_block(block, index) for index, block in enumerate(signed)]
     if calls:
         answer["tool_calls"] = calls
     if message.get("stop_reason") == "refusal":
@@ -68,7 +69,7 @@ def completion_to_message(completion: Json) -> Json:
     answer: Json = choice.get("message") or {}
     finish, calls = choice.get("finish_reason"), answer.get("tool_calls") or []
     blocks: list[Json] = [
-        block for detail in answer.get("reasoning_details") or () if (block := thinking_block(detail)) is not None
+        block for detail in answer.get("reasoning_details") or () if (block := block_of_detail(detail)) is not None
     ]
     thinking = answer.get("reasoning_content") or answer.get("reasoning")
     if thinking and not blocks:

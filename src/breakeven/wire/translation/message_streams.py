@@ -9,9 +9,10 @@ from breakeven.wire.anthropic_stream import encode_event as encode_message_event
 from breakeven.wire.anthropic_stream import merge_usage
 from breakeven.wire.body import Json, encode
 from breakeven.wire.sse import DONE, encode_event
-from breakeven.wire.translation.chat_to_messages import reasoning_detail, tool_id
+from breakeven.wire.translation.chat_to_messages import tool_id
 from breakeven.wire.translation.events import EventTranslator
 from breakeven.wire.translation.message_answers import FINISH_REASONS, parsed_object, stop_reason
+from breakeven.wire.translation.reasoning import detail_of_block, is_signed
 
 _DONE_EVENT = encode_event(DONE)
 
@@ -190,8 +191,8 @@ class MessageEventsToChunks(EventTranslator):
                 self._delta(event["index"], event["delta"], out)
             case "content_block_stop":
                 thought = self._thoughts.pop(event["index"], {})
-                if thought.get("signature") or thought.get("data"):
-                    self._emit(out, {"reasoning_details": [reasoning_detail(thought, event["index"])]})
+                if is_signed(thought):
+                    self._emit(out, {"reasoning_details": [detail_of_block(thought, event["index"])]})
             case "message_delta":
                 self._reason = event["delta"].get("stop_reason") or self._reason
                 merge_usage(self._usage, event.get("usage") or {})
