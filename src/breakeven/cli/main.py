@@ -13,6 +13,7 @@ from breakeven import __version__
 COMMANDS = {
     "serve": "breakeven.cli.serve",
     "config": "breakeven.cli.config",
+    "keys": "breakeven.cli.keys",
     "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
     "prices": "breakeven.cli.prices",
