@@ -12,6 +12,7 @@ from breakeven import __version__
 
 COMMANDS = {
     "serve": "breakeven.cli.serve",
+    "explain": "breakeven.cli.explain",
     "config": "breakeven.cli.config",
     "keys": "breakeven.cli.keys",
     "models": "breakeven.cli.models",
