@@ -42,7 +42,7 @@ def test_settings_shown_in_a_page_are_accepted(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_named_in_a_page_exist(page: Path) -> None:
-    named = set(re.findall(r"(?:`|bin/|^    )breakeven ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|bin/|^    )breakeven ([a-z][a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
     assert named <= set(COMMANDS)
 
 

@@ -12,9 +12,7 @@ from breakeven import __version__
 
 COMMANDS = {
     "serve": "breakeven.cli.serve",
-    "explain": "breakeven.cli.explain",
     "config": "breakeven.cli.config",
-    "keys": "breakeven.cli.keys",
     "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
     "prices": "breakeven.cli.prices",
@@ -22,6 +20,7 @@ COMMANDS = {
     "statement": "breakeven.cli.statement",
     "plan": "breakeven.cli.plan",
     "measure": "breakeven.cli.measure",
+    "simulate-cloud": "breakeven.cli.simulate_cloud",
 }
 """Subcommand → module with a ``register(app)`` function."""
 

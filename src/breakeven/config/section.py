@@ -6,9 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-Capability: TypeAlias = Literal[
-    "tools", "hosted_tools", "vision", "audio", "files", "json", "json_schema", "reasoning", "logprobs", "stored_state"
-]
+Capability: TypeAlias = Literal["tools", "vision", "audio", "documents", "json_schema", "thinking", "embeddings"]
 """What a request may need beyond text in and text out."""
 
 
