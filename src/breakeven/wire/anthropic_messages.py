@@ -7,7 +7,17 @@ from typing import Any, ClassVar
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError, MalformedBody
-from breakeven.wire.body import Json, as_object, encode, parse_object, read_limit, read_list, read_model, read_stream
+from breakeven.wire.body import (
+    Json,
+    as_list,
+    as_object,
+    encode,
+    parse_object,
+    read_limit,
+    read_list,
+    read_model,
+    read_stream,
+)
 from breakeven.wire.request import Dialect, ModelRequest, Need, Part
 
 
@@ -18,7 +28,8 @@ class MessagesRequest(ModelRequest):
 
     def parts(self) -> Iterator[Part]:
         """Text and media of the system prompt and the messages, calls and results of tools included."""
-        yield from _parts(self.document.get("system"))
+        for part in _parts(self.document.get("system")):
+            yield part._replace(text=without_attribution(part.text))
         for message in self.document["messages"]:
             yield from _parts(message.get("content"))
 
@@ -32,6 +43,17 @@ class MessagesRequest(ModelRequest):
             yield "json_schema"
         if as_object(document.get("thinking")).get("type") == "enabled":
             yield "reasoning"
+
+
+_ATTRIBUTION = "x-anthropic-billing-header:"
+
+
+def without_attribution(system: str) -> str:
+    """A text of the system prompt without the line for Anthropic's billing by which Claude Code begins it.
+
+    The line differs from call to call: before another model it would break every cache of the prompt.
+    """
+    return system.partition("\n")[2] if system.startswith(_ATTRIBUTION) else system
 
 
 def is_function(tool: Json) -> bool:
@@ -108,17 +130,26 @@ def parse_messages_request(body: bytes) -> MessagesRequest:
     Raises:
         MalformedBody: naming the field and what was expected.
     """
+    request = parse_count_request(body)
+    if request.max_output_tokens is None:
+        raise MalformedBody("max_tokens: expected a limit on generated tokens, which this dialect requires")
+    return request
+
+
+def parse_count_request(body: bytes) -> MessagesRequest:
+    """A request to count tokens: a request for a message that need not say how much to generate.
+
+    Raises:
+        MalformedBody: naming the field and what was expected.
+    """
     document = parse_object(body)
     read_list(document, "messages")
-    limit = read_limit(document, "max_tokens")
-    if limit is None:
-        raise MalformedBody("max_tokens: expected a limit on generated tokens, which this dialect requires")
     return MessagesRequest(
         document,
         read_model(document),
         stream=read_stream(document),
         wants_usage=True,
-        max_output_tokens=limit,
+        max_output_tokens=read_limit(document, "max_tokens"),
         body_bytes=len(body),
     )
 
@@ -128,8 +159,18 @@ def read_usage(usage: object) -> TokenCounts | None:
 
     Anthropic counts cached tokens beside ``input_tokens``, not within. Writes to the cache that the breakdown
     by lifetime leaves out (it does not grow in the course of a stream, the total does) are five-minute writes,
-    which is the default.
+    which is the default. Summaries that the server makes of a long context are billed beside the totals, and added.
     """
+    counts = _read_counts(usage)
+    if counts is None:
+        return None
+    for iteration in as_list(as_object(usage).get("iterations")):
+        if as_object(iteration).get("type") == "compaction":
+            counts += _read_counts(iteration) or TokenCounts()
+    return counts
+
+
+def _read_counts(usage: object) -> TokenCounts | None:
     if not isinstance(usage, dict):
         return None
     fresh, output = usage.get("input_tokens"), usage.get("output_tokens")

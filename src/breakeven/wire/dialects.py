@@ -163,6 +163,26 @@ def _as_chat(request: ModelRequest, *, engine: bool) -> Json:
             assert_never(request.dialect)
 
 
+def parse_count_request(body: bytes) -> ModelRequest:
+    """A request for the number of tokens of a prompt, which only Anthropic's dialect knows.
+
+    Raises:
+        MalformedBody: naming the field and what was expected.
+    """
+    return anthropic_messages.parse_count_request(body)
+
+
+def outgoing_count(request: ModelRequest, model: str) -> Outgoing:
+    """What to send to a server of Anthropic's dialect to count a prompt's tokens; it answers whole, not as a stream."""
+    document = anthropic_messages.without_unsigned_thinking(without_labels(request.document))
+    return Outgoing("/messages/count_tokens", encode({**document, "model": model}))
+
+
+def count_document(tokens: int) -> Json:
+    """The answer to a request for the number of tokens of a prompt."""
+    return {"input_tokens": tokens}
+
+
 def reader(dialect: Dialect, *, pass_usage: bool, fold: bool) -> StreamReader:
     """A reader for an upstream's stream.
 

@@ -20,6 +20,9 @@ from breakeven.errors import (
 _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
 _INPUT_TOO_LONG = "too large to process"
 """llama.cpp's words, with status 500, for a text to embed that is longer than the context."""
+_NO_CREDIT = "insufficient_quota"
+"""What OpenAI adds to status 429 when waiting will not help, but paying."""
+_STATUS_OF_CODE = {"rate_limit_exceeded": 429, _NO_CREDIT: 429, "invalid_prompt": 400}
 _SHOWN = 300
 
 
@@ -36,7 +39,7 @@ def read_error(provider: str, status: int, body: bytes, retry_after: str | None 
         return _context_exceeded(details, message)
     if status == 501:
         return Unsupported(f"{provider} does not support this: {message}")
-    if status in (401, 402, 403):
+    if status in (401, 402, 403) or details.get("code") == _NO_CREDIT:
         return account_error(provider, status, message)
     if status == 429:
         message = f"{provider} is limiting the rate: {message}"
@@ -68,8 +71,9 @@ def retry_seconds(retry_after: str | None) -> int | None:
 
 def read_stream_error(provider: str, details: dict[str, Any]) -> BreakevenError:
     """The error that an error object in mid-stream stands for."""
-    status = details.get("code") if isinstance(details.get("code"), int) else 500
-    return read_error(provider, int(status or 500), msgspec.json.encode({"error": details}))
+    code = details.get("code")
+    status = code if isinstance(code, int) else _STATUS_OF_CODE.get(str(code), 500)
+    return read_error(provider, status, msgspec.json.encode({"error": details}))
 
 
 def _details(body: bytes) -> dict[str, Any]:

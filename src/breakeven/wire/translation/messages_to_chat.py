@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from breakeven.wire.anthropic_messages import is_function, output_format
+from breakeven.wire.anthropic_messages import is_function, output_format, without_attribution
 from breakeven.wire.body import Json, encode
 from breakeven.wire.translation.fields import blocks_of, given, refuse_leftovers, text_or_parts, unsupported
 
@@ -76,7 +76,8 @@ def _check_context_management(management: Any) -> None:
 
 def _system(system: Any) -> list[Json]:
     parts = [_text_part(block, f"system[{i}]") for i, block in enumerate(blocks_of(system, "system"))]
-    return [{"role": "system", "content": text_or_parts(parts)}] if parts else []
+    kept = [{**part, "text": text} for part in parts if (text := without_attribution(part["text"])) or not part["text"]]
+    return [{"role": "system", "content": text_or_parts(kept)}] if kept else []
 
 
 def _text_part(block: Json, where: str) -> Json:
