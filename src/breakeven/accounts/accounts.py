@@ -34,7 +34,7 @@ from breakeven.accounts.idempotency import Idempotency
 from breakeven.accounts.key_table import KeyTable, StoredKeys
 from breakeven.accounts.keys import Caller, KeyRing, configured_callers, names
 from breakeven.accounts.lock import sole_gateway
-from breakeven.accounts.presence import Presence
+from breakeven.accounts.presence import DEAD_SECONDS, Presence
 from breakeven.accounts.shared_budgets import SharedBudgets
 from breakeven.accounts.store import BudgetStore, OwnBudgets
 from breakeven.accounts.throttle import Throttle
@@ -178,8 +178,8 @@ class Accounts:
         try:
             await asyncio.to_thread(self._read_keys)
             self._arrange()
-            await self._store.learn(self._present_lines())
             await self._store.tick()
+            await self._store.learn(self._present_lines())
             await self.idempotency.tick()
             await self.verdicts.tick()
         except LedgerUnavailable as error:
@@ -229,11 +229,21 @@ class Accounts:
 
 @asynccontextmanager
 async def open_accounts(
-    settings: Settings, home: Path, ledger: Ledger, environment: Mapping[str, str]
+    settings: Settings,
+    home: Path,
+    ledger: Ledger,
+    environment: Mapping[str, str],
+    *,
+    poll_seconds: float = POLL_SECONDS,
+    dead_seconds: float = DEAD_SECONDS,
 ) -> AsyncIterator[Accounts]:
     """Keys and budgets, watched for changes until left.
 
     On SQLite the home folder is locked: one gateway spends from it. On PostgreSQL any number may share.
+
+    Args:
+        poll_seconds: between two looks at what others changed.
+        dead_seconds: silence after which another gateway's reservations and calls in flight are given up.
 
     Raises:
         InputError: another gateway works in the home folder, or a key's secret cannot be had.
@@ -246,7 +256,7 @@ async def open_accounts(
         verdicts: VerdictBoard = NoOthers()
         presence = None
         if engine.dialect.name == "postgresql":
-            presence = Presence(engine)
+            presence = Presence(engine, dead_seconds)
             stack.push_async_callback(_leave, presence)
             store = shared = SharedBudgets(engine, presence, partial(flush, ledger))
             stack.push_async_callback(shared.close)
@@ -260,7 +270,7 @@ async def open_accounts(
         accounts = Accounts(KeyTable(engine), store, idempotency, verdicts, presence)
         accounts.configure(settings, environment)
         await accounts.refresh()
-        watching = asyncio.create_task(accounts.watch())
+        watching = asyncio.create_task(accounts.watch(poll_seconds))
         try:
             yield accounts
         finally:

@@ -12,7 +12,9 @@ from breakeven import __version__
 
 COMMANDS = {
     "serve": "breakeven.cli.serve",
+    "explain": "breakeven.cli.explain",
     "config": "breakeven.cli.config",
+    "keys": "breakeven.cli.keys",
     "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
     "prices": "breakeven.cli.prices",

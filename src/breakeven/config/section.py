@@ -6,7 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-Capability: TypeAlias = Literal["tools", "vision", "audio", "documents", "json_schema", "thinking", "embeddings"]
+Capability: TypeAlias = Literal[
+    "tools", "hosted_tools", "vision", "audio", "files", "json", "json_schema", "reasoning", "logprobs", "stored_state"
+]
 """What a request may need beyond text in and text out."""
 
 

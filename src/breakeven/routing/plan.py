@@ -26,9 +26,9 @@ None is left out for rules 9 to 11: estimates and forecasts err, and a late answ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from breakeven.config import GateSettings, PolicySettings, Settings
 from breakeven.errors import (
@@ -110,6 +110,14 @@ class Plan:
     stream_mode: StreamMode
     priority: Priority
     cache_seconds: float | None
+
+    def document(self) -> dict[str, Any]:
+        """The plan as plain data, for JSON."""
+        document = {one.name: getattr(self, one.name) for one in fields(self)}
+        document["attempts"] = [asdict(one) for one in self.attempts]
+        document["set_aside"] = [asdict(one) for one in self.set_aside]
+        document["gates"] = self.gates.model_dump(mode="json")
+        return document
 
     def refusal(self) -> BreakevenError | None:
         """The error for a call that nobody may serve, naming each candidate; ``None`` when there is somebody."""

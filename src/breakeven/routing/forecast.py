@@ -1,0 +1,76 @@
+"""How long a call would take at a target if it were sent there now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from breakeven.box.occupancy import Occupancy
+from breakeven.box.speed import CallSpeed
+from breakeven.providers.base import NO_HINTS, Hints
+from breakeven.routing.breaker import Target
+from breakeven.routing.table import Route
+
+PROMPT_TOKENS_PER_OUTPUT_TOKEN = 10
+"""Prompt tokens that take about as long as one output token: 8 on a Mac, 20 on a pair of RTX 3090, for a 70B model."""
+NEWEST_SHARE = 0.2
+"""Weight of the newest call in the mean, so that about the last ten count."""
+
+
+class WaitForecast(Protocol):
+    """Predicts for `breakeven.routing.facts.TargetState.wait_seconds`."""
+
+    def seconds(self, route: Route, prompt_tokens: int, output_tokens: int, hints: Hints = NO_HINTS) -> float | None:
+        """Seconds until the whole answer is there: queue, loading, prefill, decode; ``None`` when nobody can tell."""
+        ...
+
+
+def no_speed(_target: Target) -> CallSpeed | None:
+    """Nothing was measured."""
+    return None
+
+
+class RecentForecast:
+    """From the speed that was measured of a target, else from its latest calls; calls on the box share it equally.
+
+    A call's work is counted in output tokens, with ten prompt tokens for one. That is rough, and it leaves prompts that
+    are cached out of account; a scheduler that knows its slots and their prefixes predicts better.
+    """
+
+    def __init__(self, occupancy: Occupancy, speed_of: Callable[[Target], CallSpeed | None] = no_speed) -> None:
+        self._occupancy = occupancy
+        self._speed_of = speed_of
+        self._seconds_per_work: dict[Target, float] = {}
+
+    def observe(self, route: Route, prompt_tokens: int, output_tokens: int, seconds: float) -> None:
+        """A call was answered.
+
+        Args:
+            seconds: its share of the box's time (`Occupancy.leave`) for a local target, else how long it took.
+        """
+        work = _work(prompt_tokens, output_tokens)
+        if work <= 0:
+            return
+        target = (route.provider.name, route.model)
+        before = self._seconds_per_work.get(target, seconds / work)
+        self._seconds_per_work[target] = before + NEWEST_SHARE * (seconds / work - before)
+
+    def seconds(
+        self,
+        route: Route,
+        prompt_tokens: int,
+        output_tokens: int,
+        hints: Hints = NO_HINTS,  # noqa: ARG002 - for forecasts that know priorities and prefixes
+    ) -> float | None:
+        """See `WaitForecast.seconds`."""
+        target = (route.provider.name, route.model)
+        parallel = self._occupancy.running + 1 if route.provider.locality == "local" else 1
+        speed = self._speed_of(target)
+        if speed is not None:
+            return speed.seconds(prompt_tokens, output_tokens, prompt_tokens + output_tokens, parallel)
+        seconds_per_work = self._seconds_per_work.get(target)
+        return None if seconds_per_work is None else seconds_per_work * _work(prompt_tokens, output_tokens) * parallel
+
+
+def _work(prompt_tokens: int, output_tokens: int) -> float:
+    return prompt_tokens / PROMPT_TOKENS_PER_OUTPUT_TOKEN + output_tokens
