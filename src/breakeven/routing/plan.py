@@ -164,7 +164,8 @@ def plan(facts: CallFacts, settings: Settings, states: Sequence[TargetState]) ->
         if state is None or verdict is not None:
             aside.append(verdict or SetAside(alias, "existence", "no such model is configured"))
         else:
-            kept.append(_Candidate(state, _doubts(facts, state, deadline, task.max_wait_seconds)))
+            doubts = _doubts(facts, state, deadline, task.max_wait_seconds)
+            kept.append(_Candidate(state, doubts, tuple(map(bool, doubts))))
     return Plan(
         attempts=_ordered(kept, entitled.why, task.waiting_usd_per_hour),
         set_aside=tuple(aside),
@@ -184,10 +185,7 @@ class _Candidate:
     state: TargetState
     doubts: tuple[str, ...]
     """In words, one place for each kind of doubt, the gravest first; empty where there is none."""
-
-    @property
-    def rank(self) -> tuple[bool, ...]:
-        return tuple(bool(doubt) for doubt in self.doubts)
+    rank: tuple[bool, ...]
 
 
 def _exclusion(
@@ -249,27 +247,29 @@ def _exceeds(wait: float | None, limit: float | None) -> bool:
 
 def _ordered(kept: list[_Candidate], why: str, waiting_usd_per_hour: Decimal) -> tuple[Planned, ...]:
     ordered = sorted(kept, key=lambda candidate: candidate.rank)
-    sure = [candidate for candidate in ordered if not any(candidate.rank)]
-    leader = _worth_most(sure, waiting_usd_per_hour)
-    if leader is not None and leader is not sure[0]:
-        ordered.remove(leader)
-        ordered.insert(0, leader)
+    overtaken = ""
+    if len(kept) > 1 and ordered[0] is not kept[0]:
+        doubt = next(filter(None, kept[0].doubts))
+        overtaken = f"before {kept[0].state.alias}: {doubt}"
+    if (faster := _worth_its_price(ordered, waiting_usd_per_hour)) is not None:
+        overtaken = f"the time it saves over {ordered[0].state.alias} is worth more than it adds"
+        ordered.remove(faster)
+        ordered.insert(0, faster)
     attempts = []
-    for place, candidate in enumerate(ordered):
-        words = [why if place == 0 else f"{why}, if {ordered[place - 1].state.alias} does not answer"]
-        if place == 0 and leader is not None and leader is not sure[0]:
-            words.append(f"the time it saves over {sure[0].state.alias} is worth more than it adds")
-        elif place == 0 and kept[0] is not candidate:
-            words.append(f"before {kept[0].state.alias}: {next(filter(None, kept[0].doubts), '')}")
-        words.extend(filter(None, candidate.doubts))
+    before = ""
+    for candidate in ordered:
         state = candidate.state
-        attempts.append(Planned(state.alias, state.provider, state.model, state.locality, "; ".join(words)))
+        place = f"{why}, after {before}" if before else why
+        reason = "; ".join(filter(None, (place, overtaken, *candidate.doubts)))
+        attempts.append(Planned(state.alias, state.provider, state.model, state.locality, reason))
+        before, overtaken = state.alias, ""
     return tuple(attempts)
 
 
-def _worth_most(sure: list[_Candidate], usd_per_hour: Decimal) -> _Candidate | None:
-    """Rule 11: the candidate that goes first. Where a wait or a price is unknown, the order of the list stands."""
-    if not sure:
+def _worth_its_price(ordered: list[_Candidate], usd_per_hour: Decimal) -> _Candidate | None:
+    """Rule 11: who goes before the first; ``None`` when nobody does, or a wait or a price is unknown."""
+    sure = [candidate for candidate in ordered if not any(candidate.rank)] if usd_per_hour else []
+    if len(sure) < 2:
         return None
     leader = sure[0]
     for candidate in sure[1:]:
@@ -281,7 +281,7 @@ def _worth_most(sure: list[_Candidate], usd_per_hour: Decimal) -> _Candidate | N
         saved_hours = Decimal(str(first.wait_seconds - later.wait_seconds)) / SECONDS_PER_HOUR
         if saved_hours > 0 and usd_per_hour * saved_hours > later.expected_usd - first.expected_usd:
             leader = candidate
-    return leader
+    return None if leader is sure[0] else leader
 
 
 def _least(*limits: float | None) -> float | None:
