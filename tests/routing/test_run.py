@@ -14,10 +14,12 @@ from breakeven.errors import (
     BreakevenError,
     BudgetExhausted,
     ContextExceeded,
+    CostUnknown,
     DataStays,
     DeadlineExceeded,
     EngineUnavailable,
     LedgerUnavailable,
+    Overloaded,
     RateLimited,
     RequestError,
     StreamCut,
@@ -163,7 +165,14 @@ def missing_model() -> RequestError:
 
 @pytest.mark.parametrize(
     "error",
-    [ContextExceeded("long"), Unsupported("tools"), BudgetExhausted("spent"), DataStays("stays"), missing_model()],
+    [
+        ContextExceeded("long"),
+        Unsupported("tools"),
+        BudgetExhausted("spent"),
+        CostUnknown("no price"),
+        DataStays("stays"),
+        missing_model(),
+    ],
 )
 def test_a_refusal_that_another_target_may_not_repeat_is_tried_there_at_once(error: BreakevenError) -> None:
     targets = Targets(local=[Failed(error)], frontier=[GOOD])
@@ -172,9 +181,9 @@ def test_a_refusal_that_another_target_may_not_repeat_is_tried_there_at_once(err
     assert targets.times == [0, 0]
 
 
-def test_a_provider_that_asks_for_time_gets_it_when_there_is_nobody_else() -> None:
-    limited = Failed(RateLimited("slow down", retry_after_seconds=7))
-    targets = Targets(frontier=[limited, GOOD])
+@pytest.mark.parametrize("error", [RateLimited, Overloaded])
+def test_a_provider_that_asks_for_time_gets_it_when_there_is_nobody_else(error: Any) -> None:
+    targets = Targets(frontier=[Failed(error("slow down", retry_after_seconds=7)), GOOD])
 
     assert carry_out(targets, plan(call("frontier"), settings(), STATES)).ended is GOOD
     assert targets.times == [0, 7]
@@ -234,6 +243,7 @@ def test_failures_open_the_breaker_and_an_open_one_passes_the_call_on() -> None:
         GateFailed("not_empty", "empty"),
         Failed(RequestError("temperature = 7")),
         Failed(RateLimited("slow down")),
+        Failed(DeadlineExceeded("too late")),
         Failed(LedgerUnavailable("disk full")),
     ],
 )
@@ -247,6 +257,21 @@ def test_what_is_not_the_targets_illness_does_not_open_its_breaker(ended: Ended)
     carry_out(Targets(local=[ended], frontier=[GOOD]), breakers=strict, retry=RetryPolicy(retries=0))
 
     assert kept[0].state(("engine", "llama")) == "closed"
+
+
+def test_a_refusal_of_our_own_does_not_pass_for_the_health_of_a_target() -> None:
+    kept: list[Breakers] = []
+
+    def recovering(clock: Callable[[], float]) -> Breakers:
+        kept.append(Breakers(BreakerPolicy(failures=1, cooldown=0.001), clock=lambda: clock() + 1, jitter=lambda: 0))
+        kept[0].adopt(("engine", "llama"), 0)
+        return kept[0]
+
+    targets = Targets(local=[Failed(BudgetExhausted("spent"))], frontier=[GOOD])
+    carry_out(targets, breakers=recovering)
+
+    assert targets.aliases == ["local", "frontier"]
+    assert kept[0].state(("engine", "llama")) == "half_open"
 
 
 def test_everybody_left_alone_is_told_as_unavailable_and_nothing_was_tried() -> None:

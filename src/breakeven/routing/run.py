@@ -22,12 +22,13 @@ from typing import Any, TypeAlias
 from breakeven.errors import (
     BodyTooLarge,
     BreakevenError,
-    BudgetExhausted,
+    BudgetRefused,
     ContextExceeded,
     DataStays,
     DeadlineExceeded,
     EngineUnavailable,
     ModelNotFound,
+    Overloaded,
     RateLimited,
     RequestError,
     Unsupported,
@@ -38,7 +39,7 @@ from breakeven.routing.breaker import Breakers, Clock, Jitter, Target
 from breakeven.routing.limits import Limiters
 from breakeven.routing.plan import Plan, Planned
 
-ELSEWHERE = (BodyTooLarge, BudgetExhausted, ContextExceeded, DataStays, ModelNotFound, Unsupported)
+ELSEWHERE = (BodyTooLarge, BudgetRefused, ContextExceeded, DataStays, ModelNotFound, Unsupported)
 """Refusals that another target may not repeat."""
 NOT_FOUND = 404
 
@@ -177,7 +178,7 @@ async def _exhaust(state: _Run, planned: Planned, *, alternative: bool) -> Ended
             return Failed(no_room)
         if not isinstance(ended, Failed) or ended.begun or not _may_pass(ended.error):
             return ended
-        asked = ended.error.retry_after_seconds if isinstance(ended.error, RateLimited) else None
+        asked = ended.error.retry_after_seconds if isinstance(ended.error, RateLimited | Overloaded) else None
         jitter = state.jitter()
         wait = wait_seconds(state.retry, retry, jitter, asked=asked, left=state.left(), alternative=alternative)
         if wait is None:
@@ -206,14 +207,15 @@ async def _try(state: _Run, planned: Planned, target: Target, left: float | None
 
 
 def _report(breakers: Breakers, target: Target, ended: Ended | None) -> None:
-    """A target that answers is healthy, whatever it says; one that limits the rate is neither ill nor well."""
+    """Tell the breaker: a whole answer is health, however bad; the rest says nothing: a refusal may
+    be our own, a limit is no illness, a deadline is the caller's."""
     error = ended.error if isinstance(ended, Failed) else None
-    if ended is None or isinstance(error, RateLimited) or not isinstance(error, UpstreamError | RequestError | None):
-        breakers.abandoned(target)
-    elif isinstance(error, UpstreamError):
+    if ended is not None and error is None:
+        breakers.succeeded(target)
+    elif isinstance(error, UpstreamError) and not isinstance(error, RateLimited | DeadlineExceeded):
         breakers.failed(target)
     else:
-        breakers.succeeded(target)
+        breakers.abandoned(target)
 
 
 def _is_final(ended: Ended) -> bool:
