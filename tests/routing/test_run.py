@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.fakes import virtual_time
 from tests.routing.samples import STATES, call, settings
 
@@ -352,3 +354,50 @@ def test_tokens_used_are_settled_with_the_limiter() -> None:
 def test_a_plan_with_nobody_to_ask_is_refused_as_the_plan_says() -> None:
     with pytest.raises(DataStays):
         carry_out(Targets(), plan(call("frontier", label="local_only"), settings(), STATES))
+
+
+ends = st.sampled_from(
+    [
+        GOOD,
+        BAD_GATEWAY,
+        GateFailed("not_empty", "empty"),
+        Failed(StreamCut("cut"), begun=True),
+        Failed(RequestError("temperature = 7")),
+        Failed(ContextExceeded("long")),
+        Failed(RateLimited("slow down", retry_after_seconds=3)),
+        Failed(EngineUnavailable("loading")),
+        Failed(LedgerUnavailable("disk full")),
+    ]
+)
+scripts = st.lists(ends, min_size=1, max_size=6)
+
+
+@given(
+    scripts,
+    scripts,
+    st.sampled_from(["local_only", "shareable"]),
+    st.integers(0, 3),
+    st.none() | st.floats(0.1, 20),
+    st.floats(0, 3),
+)
+def test_whatever_happens_a_call_ends_in_order_and_in_time(
+    local: Any, frontier: Any, label: Any, retries: int, deadline: float | None, seconds: float
+) -> None:
+    targets = Targets(seconds, local=local, frontier=frontier)
+
+    outcome = carry_out(
+        targets, planned(label=label, deadline_seconds=deadline), retry=RetryPolicy(retries=retries, base=1, most=5)
+    )
+
+    history = outcome.history
+    assert [tried.number for tried in history] == list(range(1, len(history) + 1))
+    assert [tried.planned.alias for tried in history] == targets.aliases
+    assert targets.aliases == sorted(targets.aliases, key=["local", "frontier"].index)
+    assert all(targets.aliases.count(alias) <= retries + 1 for alias in targets.aliases)
+    assert label == "shareable" or "frontier" not in targets.aliases
+    for tried in history[:-1]:
+        assert not isinstance(tried.ended, Delivered)
+        assert not (isinstance(tried.ended, Failed) and tried.ended.begun)
+    assert deadline is None or all(time < deadline for time in targets.times)
+    delivered = [tried for tried in history if isinstance(tried.ended, Delivered)]
+    assert bool(delivered) == isinstance(outcome.ended, Delivered)

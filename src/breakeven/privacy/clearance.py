@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from breakeven.errors import DataStays
+from breakeven.privacy.seal import SEAL
 
 Label: TypeAlias = Literal["local_only", "shareable"]
-
-_SEAL: Final = object()
 
 
 class Clearance:
@@ -24,7 +23,7 @@ class Clearance:
     __slots__ = ("call_id",)
 
     def __init__(self, call_id: str, seal: object) -> None:
-        if seal is not _SEAL:
+        if seal is not SEAL:
             raise DataStays(f"call {call_id}: a clearance that the policy did not give")
         self.call_id = call_id
 

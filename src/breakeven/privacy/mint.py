@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from breakeven.errors import DataStays
-from breakeven.privacy.clearance import _SEAL, Clearance, Label
+from breakeven.privacy.clearance import Clearance, Label
+from breakeven.privacy.seal import SEAL
 
 
 def clear(call_id: str, label: Label) -> Clearance:
@@ -14,4 +15,4 @@ def clear(call_id: str, label: Label) -> Clearance:
     """
     if label != "shareable":
         raise DataStays(f"call {call_id}: its data is labelled {label}", remedy="It is served on this machine or not.")
-    return Clearance(call_id, _SEAL)
+    return Clearance(call_id, SEAL)
