@@ -24,7 +24,7 @@ from breakeven.accounts.budget import (
     window_at,
 )
 from breakeven.accounts.store import OwnBudgets
-from breakeven.errors import BudgetExhausted, ConfigError
+from breakeven.errors import BudgetExhausted, ConfigError, LedgerUnavailable
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 SPENDER = Spender("desk", "tag", "triage", "cloud", "large")
@@ -176,6 +176,13 @@ def test_an_attempt_of_unknown_cost_is_kept_as_if_it_had_cost_all_that_was_held(
     asyncio.run(run())
 
 
+class Spent(NoHistory):
+    """Books in which ten cents were spent in every line."""
+
+    async def spent(self, line: Line) -> Decimal:
+        return Decimal("0.1")
+
+
 def test_ended_windows_are_forgotten_once_nothing_is_held_in_them() -> None:
     async def run() -> None:
         now = NOON
@@ -183,11 +190,56 @@ def test_ended_windows_are_forgotten_once_nothing_is_held_in_them() -> None:
         lines = lines_for([Budget("b", Decimal(1))], SPENDER, NOON)
         reservation = await store.reserve(lines, Decimal("0.6"))
         now += 3 * 86_400
-        await store.tick()
+        await store.tick(lines)
         assert store.balance(lines[0]) is not None
         await store.settle(reservation, Decimal("0.1"))
-        await store.tick()
+        await store.tick(lines)
         assert store.balance(lines[0]) is None
+
+    asyncio.run(run())
+
+
+def test_the_books_are_asked_unless_the_budget_was_known_before_the_window_began() -> None:
+    async def run() -> None:
+        now = NOON
+        store = OwnBudgets(Spent(), lambda: now)
+        early, late = Budget("early", Decimal(1)), Budget("late", Decimal(1))
+
+        async def spent(budget: Budget) -> Decimal:
+            line = Line(budget, window_at("day", now))
+            await store.learn((line,))
+            balance = store.balance(line)
+            assert balance is not None
+            return balance.spent
+
+        assert await spent(early) == Decimal("0.1")
+        now += 86_400
+        assert await spent(early) == 0
+        assert await spent(late) == Decimal("0.1")  # added while the gateway runs
+        await store.tick((Line(early, window_at("day", now)),))
+        assert await spent(late) == Decimal("0.1")  # taken away and put back
+
+    asyncio.run(run())
+
+
+def test_books_that_cannot_be_read_refuse_and_are_asked_again() -> None:
+    class Down(NoHistory):
+        down = True
+
+        async def spent(self, line: Line) -> Decimal:
+            if self.down:
+                raise LedgerUnavailable("down")
+            return Decimal("0.9")
+
+    async def run() -> None:
+        history = Down()
+        store = OwnBudgets(history, lambda: NOON)
+        lines = lines_for([Budget("b", Decimal(1))], SPENDER, NOON)
+        with pytest.raises(LedgerUnavailable):
+            await store.reserve(lines, Decimal("0.2"))
+        history.down = False
+        with pytest.raises(BudgetExhausted):
+            await store.reserve(lines, Decimal("0.2"))
 
     asyncio.run(run())
 

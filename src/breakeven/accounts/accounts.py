@@ -178,7 +178,7 @@ class Accounts:
         try:
             await asyncio.to_thread(self._read_keys)
             self._arrange()
-            await self._store.tick()
+            await self._store.tick(self._present_lines())
             await self._store.learn(self._present_lines())
             await self.idempotency.tick()
             await self.verdicts.tick()

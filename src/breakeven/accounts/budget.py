@@ -22,6 +22,8 @@ from breakeven.ledger.records import Locality
 from breakeven.ledger.rollup import exact
 from breakeven.units import ZERO_USD, usd
 
+LineKey: TypeAlias = tuple[str, str, str]
+"""A budget's name, its scope and the name of a window: what a balance is kept under."""
 Period: TypeAlias = Literal["day", "month", "total"]
 SECONDS_PER_DAY = 86_400
 RETRY_SECONDS = 1
@@ -159,7 +161,7 @@ class Line(NamedTuple):
     window: Window
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> LineKey:
         """Names its balance, in memory and in the database."""
         return self.budget.name, self.budget.scope, self.window.name
 

@@ -23,7 +23,9 @@ from breakeven.units import ZERO_USD
 
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 2.0
+BACKLOG_BYTES = 1024**2
+"""More than this in the journal is a backlog, not the calls of the last moment."""
 PRESUMED = "presumed"
 """Stands for the process in reservations that are kept because the cost was never learned."""
 
@@ -72,10 +74,14 @@ def flush(ledger: Ledger) -> None:
     """Bring what is in the journal into the database. While calls keep coming the newest may stay behind.
 
     Raises:
-        LedgerUnavailable: the database does not take it.
+        LedgerUnavailable: the database does not take it, or has far from caught up.
     """
-    if not ledger.flush(FLUSH_SECONDS) and (trouble := ledger.status().database_error):
-        raise LedgerUnavailable(f"what was spent before cannot be known: {trouble}")
+    if ledger.flush(FLUSH_SECONDS):
+        return
+    status = ledger.status()
+    if status.database_error is not None or status.journal_bytes_pending > BACKLOG_BYTES:
+        why = status.database_error or f"{status.journal_bytes_pending} bytes of journal are still on their way"
+        raise LedgerUnavailable(f"what was spent before cannot be known yet: {why}")
 
 
 class Books:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from breakeven.accounts.budget import Balance, Line, Reservation, exhausted
+from breakeven.accounts.budget import Balance, Line, LineKey, Reservation, exhausted
 from breakeven.accounts.history import spent_in_books
 from breakeven.accounts.presence import Presence
 from breakeven.accounts.transactions import reporting_outages
@@ -90,8 +90,9 @@ class SharedBudgets:
         self._engine = engine
         self._presence = presence
         self._flush = flush
+        self._opened_at = time.time()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="breakeven-budgets")
-        self._known: dict[tuple[str, str, str], Balance] = {}
+        self._known: dict[LineKey, Balance] = {}
         self._owed: dict[str, tuple[Reservation, Decimal]] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -124,7 +125,7 @@ class SharedBudgets:
         """As ``BudgetStore.learn``, and see what other gateways did to these balances since."""
         self._known = await self._in_thread(partial(self._read, lines))
 
-    async def tick(self) -> None:
+    async def tick(self, present: tuple[Line, ...] = ()) -> None:  # noqa: ARG002  balances are in the database
         """Make up for settlements that failed, and give back what dead gateways held."""
         for reservation, actual in list(self._owed.values()):
             await self._in_thread(partial(self._settle_now, reservation, actual))
@@ -209,7 +210,7 @@ class SharedBudgets:
         with reporting_outages(), self._engine.connect() as connection:
             return _balance(connection, line)
 
-    def _read(self, lines: tuple[Line, ...]) -> dict[tuple[str, str, str], Balance]:
+    def _read(self, lines: tuple[Line, ...]) -> dict[LineKey, Balance]:
         with reporting_outages(), self._engine.connect() as connection:
             found = {line.key: _balance(connection, line) for line in lines}
         if missing := tuple(line for line in lines if found[line.key] is None):
@@ -220,7 +221,8 @@ class SharedBudgets:
 
     def _open(self, lines: tuple[Line, ...]) -> None:
         """Make the balances that do not exist yet, starting from the books."""
-        self._flush()
+        if any(line.window.start < self._opened_at for line in lines):
+            self._flush()
         with reporting_outages(), self._engine.begin() as connection:
             for line in lines:
                 if connection.execute(_EXISTS, _parameters(line)).one_or_none() is None:

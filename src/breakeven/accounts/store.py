@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Protocol
 
-from breakeven.accounts.budget import SECONDS_PER_DAY, Balance, Line, Reservation, reserve_all
+from breakeven.accounts.budget import SECONDS_PER_DAY, Balance, Line, LineKey, Reservation, reserve_all
 from breakeven.units import ZERO_USD
 
 
@@ -45,8 +45,12 @@ class BudgetStore(Protocol):
         """
         ...
 
-    async def tick(self) -> None:
-        """Upkeep, about once a second; raises ``LedgerUnavailable`` when it must wait."""
+    async def tick(self, present: tuple[Line, ...]) -> None:
+        """Upkeep, about once a second, given the lines of all budgets that exist now.
+
+        Raises:
+            LedgerUnavailable: it must wait, since the database does not answer.
+        """
         ...
 
 
@@ -71,9 +75,9 @@ class OwnBudgets:
     def __init__(self, history: History, clock: Callable[[], float] = time.time) -> None:
         self._history = history
         self._clock = clock
-        self._started_at = clock()
-        self._balances: dict[tuple[str, str, str], Balance] = {}
-        self._ends: dict[tuple[str, str, str], float | None] = {}
+        self._balances: dict[LineKey, Balance] = {}
+        self._lines: dict[LineKey, Line] = {}
+        self._known_since: dict[tuple[str, str], float] = {}
         self._held: set[str] = set()
         self._ids = count(1)
         self._learning = asyncio.Lock()
@@ -97,7 +101,8 @@ class OwnBudgets:
         self._held.remove(reservation.id)
         cost = reservation.amount if actual is None else actual
         for line in reservation.lines:
-            self._balances[line.key] = self._balances[line.key].settle(reservation.amount, cost)
+            if (balance := self._balances.get(line.key)) is not None:
+                self._balances[line.key] = balance.settle(reservation.amount, cost)
         if actual is None:
             await self._history.presume(reservation)
 
@@ -109,19 +114,24 @@ class OwnBudgets:
         """As ``BudgetStore.balance``."""
         return self._balances.get(line.key)
 
-    async def tick(self) -> None:
-        """Forget windows that ended a day ago."""
+    async def tick(self, present: tuple[Line, ...]) -> None:
+        """Forget budgets that are gone, and windows that ended a day ago; should they return, the books know."""
         yesterday = self._clock() - SECONDS_PER_DAY
-        for key in [key for key, end in self._ends.items() if end is not None and end < yesterday]:
-            if not self._balances[key].reserved:
-                del self._balances[key], self._ends[key]
+        budgets = {line.key[:2] for line in present}
+        for key, (_, window) in list(self._lines.items()):
+            over = window.end is not None and window.end < yesterday
+            if (over or key[:2] not in budgets) and not self._balances[key].reserved:
+                del self._balances[key], self._lines[key]
+        for budget in self._known_since.keys() - budgets:
+            del self._known_since[budget]
 
     async def learn(self, lines: tuple[Line, ...]) -> None:
         """As ``BudgetStore.learn``: what was spent in these lines before this process began."""
         async with self._learning:
             for line in lines:
                 if line.key not in self._balances:
-                    ours_alone = line.window.start >= self._started_at
-                    spent = ZERO_USD if ours_alone else await self._history.spent(line)
+                    since = self._known_since.setdefault(line.key[:2], self._clock())
+                    # All that was spent in a window that began after its budget was known has passed through here.
+                    spent = ZERO_USD if line.window.start >= since else await self._history.spent(line)
                     self._balances[line.key] = Balance(spent)
-                    self._ends[line.key] = line.window.end
+                    self._lines[line.key] = line
