@@ -138,6 +138,20 @@ class ModelNotFound(RequestError):
     status = 404
 
 
+class NoSuchEndpoint(RequestError):
+    """No such path."""
+
+    code = "no_such_endpoint"
+    status = 404
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, for other methods."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
 class ContextExceeded(RequestError):
     """Prompt and requested output do not fit the model's context."""
 

@@ -74,7 +74,7 @@ def run_gateway(
                 state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
                 state["ledger"], state["engine"] = assembly.desk.ledger, assembly.engine
                 state["port"] = listener.getsockname()[1]
-                server = GatewayServer(Gateway(assembly.desk), 1)
+                server = GatewayServer(Gateway(lambda: assembly.desk), 1)
                 serving = asyncio.ensure_future(server.serve(sockets=[listener]))
                 if assembly.engine_start is not None:
                     await assembly.engine_start
@@ -125,6 +125,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., RunningGateway]]:
 def remote(fake: upstream.Upstream, **more: Any) -> dict[str, Any]:
     """Configuration with the fake as a priced cloud provider, and as a server of the house for ``local-*`` names."""
     return {
+        "policy": {"default_data": "shareable", "retries": 0},
         "providers": {
             "cloud": {"base_url": fake.url, "locality": "remote", "catalog": "anthropic", **more},
             "house": {"base_url": fake.url},

@@ -17,9 +17,9 @@ from tests.gateway.test_chat import HELLO, post
 from breakeven import config
 from breakeven.box.discovery import Found, FoundModel
 from breakeven.cli.main import main
-from breakeven.errors import ConfigError, InputError
+from breakeven.errors import ConfigError
 from breakeven.gateway.assembly import assemble
-from breakeven.gateway.keys import is_loopback, load_keys
+from breakeven.gateway.keys import is_loopback
 
 
 def command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -69,15 +69,6 @@ def test_a_network_address_demands_a_key(host: str, capsys: pytest.CaptureFixtur
 )
 def test_loopback_is_what_stays_on_this_machine(host: str, here: bool) -> None:
     assert is_loopback(host) is here
-
-
-def test_a_key_that_is_not_set_is_named_by_its_variable() -> None:
-    keys = {"ann": config.KeySettings(secret="env:ANNS_KEY")}
-    with pytest.raises(InputError, match="ANNS_KEY is not set"):
-        load_keys(keys, {})
-    with pytest.raises(InputError, match="shorter than 16") as caught:
-        load_keys(keys, {"ANNS_KEY": "hunter2"})
-    assert "hunter2" not in str(caught.value)
 
 
 def test_calls_are_refused_in_the_same_shape_when_they_cannot_be_booked(

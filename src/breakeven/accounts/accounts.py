@@ -157,6 +157,10 @@ class Accounts:
         if reservation.lines:
             await self._store.release(reservation)
 
+    def falls_back(self, spender: Spender) -> bool:
+        """Whether a budget that covers an attempt would have it served locally once it is spent."""
+        return any(budget.on_exhausted == "local" and budget.covers(spender) for budget in self._budgets)
+
     def left(self, spender: Spender, at: float | None = None) -> Decimal | None:
         """USD that an attempt could reserve now; ``None`` when no budget covers it, 0 when nobody can tell."""
         left: Decimal | None = None

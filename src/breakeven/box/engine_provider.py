@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from breakeven.box.engine import Engine
 from breakeven.config import EngineSettings
 from breakeven.ledger.records import Locality
-from breakeven.providers.base import Dialect, ProviderRequest, Reply
+from breakeven.providers.base import Availability, Dialect, ProviderRequest, Reply
 from breakeven.providers.http import HttpProvider
+from breakeven.providers.keyring import KeyRing
 
 NAME = "engine"
 ADMITTED_AHEAD = 2
@@ -46,8 +47,18 @@ class EngineProvider:
             locality="local",
             timeouts=EngineTimeouts(),
             is_engine=True,
-            secret=lambda: engine.key,
+            keys=KeyRing(NAME, [engine.key]),
         )
+
+    def availability(self) -> Availability:
+        """By the phase that the engine is in."""
+        match self._engine.state.phase:
+            case "ready":
+                return "ready"
+            case "loading" | "restarting":
+                return "loading"
+            case _:
+                return "gone"
 
     @asynccontextmanager
     async def send(self, request: ProviderRequest) -> AsyncIterator[Reply]:

@@ -63,7 +63,7 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
         url = f"http://{host if ':' not in host else f'[{host}]'}:{port}"
         async with assemble(settings, home, progress=progress) as assembly:
             progress.close()
-            server = GatewayServer(Gateway(assembly.desk), settings.gateway.shutdown_seconds)
+            server = GatewayServer(Gateway(lambda: assembly.desk), settings.gateway.shutdown_seconds)
             async with server.running(listener):
                 _announce(url, home, assembly)
                 if assembly.engine_start is not None:

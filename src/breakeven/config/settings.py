@@ -27,6 +27,10 @@ class GatewaySettings(Section):
     """Longest request body in bytes; longer ones get 413."""
     shutdown_seconds: float = Field(default=10.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
+    heartbeat_seconds: float = Field(default=10.0, gt=0)
+    """Pause between heartbeats in a stream that has no words yet, so that no client gives up on a loading model."""
+    traces: bool = False
+    """Send OpenTelemetry spans, without prompts or answers, where the standard `OTEL_EXPORTER_OTLP_…` variables say."""
 
 
 class EngineSettings(Section):

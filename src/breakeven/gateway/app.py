@@ -7,97 +7,153 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from breakeven import __version__
-from breakeven.errors import BreakevenError, RequestError
-from breakeven.gateway import chat, embeddings
+from breakeven.errors import BreakevenError, MethodNotAllowed, NoSuchEndpoint
+from breakeven.gateway import admin, count_tokens, embeddings, openapi
 from breakeven.gateway.asgi import (
     ClientLeft,
     Receive,
     Scope,
     Send,
     read_body,
+    respond,
     respond_error,
     respond_json,
 )
+from breakeven.gateway.call import Door, PlannedCall, Visit
 from breakeven.gateway.desk import Desk
+from breakeven.gateway.generation import Generation
+from breakeven.gateway.keys import presented_secret
+from breakeven.gateway.labels import read_labels
+from breakeven.gateway.metrics import CONTENT_TYPE
+from breakeven.gateway.once import answer_once
+from breakeven.wire.body import parse_object, read_model
+from breakeven.wire.dialects import parse_request
+from breakeven.wire.request import Dialect
 
 log = logging.getLogger(__name__)
-Handler: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler: TypeAlias = Callable[[Desk, Scope, Receive, Send], Awaitable[None]]
+
+CHAT = Door("/v1/chat/completions", "openai")
+RESPONSES = Door("/v1/responses", "responses")
+MESSAGES = Door("/v1/messages", "anthropic")
 
 
 class Gateway:
-    """Serves the OpenAI dialect from the parts on the desk."""
+    """Serves every dialect from the parts on the desk.
 
-    def __init__(self, desk: Desk) -> None:
+    Args:
+        desk: gives the desk of this moment; a call keeps the one that it began with.
+    """
+
+    def __init__(self, desk: Callable[[], Desk]) -> None:
         self._desk = desk
         self._routes: dict[str, dict[str, Handler]] = {
-            chat.ENDPOINT: {"POST": self._chat},
-            embeddings.ENDPOINT: {"POST": self._embeddings},
-            "/v1/models": {"GET": self._models},
-            "/health": {"GET": self._health},
-            "/ready": {"GET": self._ready},
+            **{door.path: {"POST": _generating(door)} for door in (CHAT, RESPONSES, MESSAGES)},
+            embeddings.DOOR.path: {"POST": _embed},
+            count_tokens.DOOR.path: {"POST": count_tokens.answer},
+            "/v1/models": {"GET": _models},
+            "/health": {"GET": _health, "HEAD": _health},
+            "/ready": {"GET": _ready},
+            "/metrics": {"GET": _metrics},
+            "/openapi.json": {"GET": openapi.answer},
+            **{path: {"GET": handler} for path, handler in admin.PAGES.items()},
+            admin.EXPLAIN: {"POST": admin.explain},
+            "/": {"GET": _health, "HEAD": _health},
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever goes wrong on the way is told in the OpenAI error shape."""
+        """Answer one request; whatever goes wrong on the way is told in the endpoint's dialect."""
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway serves HTTP, not {scope['type']}")
         try:
-            await self._route(scope)(scope, receive, send)
+            await self._route(scope)(self._desk(), scope, receive, send)
         except BreakevenError as error:
-            await respond_error(send, error)
+            await respond_error(send, error, dialect=_dialect(scope))
         except ClientLeft:
             return
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
-            await respond_error(
-                send, BreakevenError("the gateway has a fault", remedy="Its log has the details; please report them.")
-            )
+            fault = BreakevenError("the gateway has a fault", remedy="Its log has the details; please report them.")
+            await respond_error(send, fault, dialect=_dialect(scope))
 
     def _route(self, scope: Scope) -> Handler:
         path: str = scope["path"]
         methods = self._routes.get(path)
         if methods is None:
-            unknown = RequestError(f"no such endpoint: {path}", remedy=f"Served are {', '.join(self._routes)}.")
-            unknown.status = 404
-            raise unknown
+            raise NoSuchEndpoint(f"no such endpoint: {path}", remedy=f"Served are {', '.join(self._routes)}.")
         handler = methods.get(scope["method"])
         if handler is None:
-            allowed = ", ".join(methods)
-            wrong = RequestError(f"{scope['method']} {path}: not allowed", remedy=f"Use {allowed}.")
-            wrong.status = 405
-            raise wrong
+            raise MethodNotAllowed(f"{scope['method']} {path}: not allowed", remedy=f"Use {', '.join(methods)}.")
         return handler
 
-    async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = self._desk.keys.identify(scope)
-        completion = chat.ChatCompletion(self._desk, scope, send, key)
-        await completion.answer(await read_body(scope, receive, self._desk.max_body_bytes), receive)
 
-    async def _embeddings(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = self._desk.keys.identify(scope)
-        body = await read_body(scope, receive, self._desk.max_body_bytes)
-        await embeddings.answer(self._desk, scope, send, key, body)
+def _dialect(scope: Scope) -> Dialect:
+    return "anthropic" if scope["path"].startswith(MESSAGES.path) else "openai"
 
-    async def _models(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        self._desk.keys.identify(scope)
-        models = [
-            {
-                "id": route.name,
-                "object": "model",
-                "created": 0,
-                "owned_by": route.provider.name,
-                "context_length": route.context,
-                "locality": route.provider.locality,
-                "note": route.note,
-            }
-            for route in self._desk.table
-        ]
-        await respond_json(send, {"object": "list", "data": models})
 
-    async def _health(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await respond_json(send, {"status": "ok", "version": __version__})
+def _generating(door: Door) -> Handler:
+    async def generate(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        caller = desk.accounts.identify(presented_secret(headers))
+        body = await read_body(scope, receive, desk.max_body_bytes)
+        request = parse_request(door.dialect, body)
+        visit = Visit(door, headers, caller, read_labels(headers, request.document, caller))
 
-    async def _ready(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        readiness = self._desk.readiness()
-        status = 200 if readiness.ready else 503
-        await respond_json(send, {"ready": readiness.ready, "checks": readiness.checks}, status)
+        def call(send: Send) -> PlannedCall:
+            return Generation(desk, visit, send, request)
+
+        await answer_once(desk, visit, body, call, receive, send)
+
+    return generate
+
+
+async def _embed(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+    headers = dict(scope["headers"])
+    caller = desk.accounts.identify(presented_secret(headers))
+    body = await read_body(scope, receive, desk.max_body_bytes)
+    document = parse_object(body)
+    model = read_model(document)
+    visit = Visit(embeddings.DOOR, headers, caller, read_labels(headers, document, caller))
+
+    def call(send: Send) -> PlannedCall:
+        return embeddings.Embeddings(desk, visit, send, document, model, len(body))
+
+    await answer_once(desk, visit, body, call, receive, send)
+
+
+async def _models(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> None:
+    headers = dict(scope["headers"])
+    desk.accounts.identify(presented_secret(headers))
+    models = [
+        {
+            "id": route.name,
+            "object": "model",
+            "type": "model",
+            "display_name": route.name,
+            "created": 0,
+            "created_at": "1970-01-01T00:00:00Z",
+            "owned_by": route.provider.name,
+            "context_length": route.context,
+            "locality": route.provider.locality,
+            "note": route.note,
+        }
+        for route in desk.table
+    ]
+    names = [route.name for route in desk.table]
+    ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None, "has_more": False}
+    await respond_json(send, {"object": "list", "data": models, **ends})
+
+
+async def _health(_desk: Desk, _scope: Scope, _receive: Receive, send: Send) -> None:
+    await respond_json(send, {"status": "ok", "version": __version__})
+
+
+async def _ready(desk: Desk, _scope: Scope, _receive: Receive, send: Send) -> None:
+    readiness = desk.readiness()
+    status = 200 if readiness.ready else 503
+    await respond_json(send, {"ready": readiness.ready, "checks": readiness.checks}, status)
+
+
+async def _metrics(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> None:
+    desk.accounts.identify(presented_secret(dict(scope["headers"])))
+    await respond(send, 200, desk.metrics.text(), ((b"content-type", CONTENT_TYPE),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from math import ceil
 from typing import Any, TypeAlias
 
 import msgspec
@@ -10,12 +11,14 @@ import msgspec
 from breakeven.errors import (
     BodyTooLarge,
     BreakevenError,
+    BudgetExhausted,
     EngineUnavailable,
     LedgerUnavailable,
+    RateExceeded,
     RateLimited,
-    RequestError,
-    UpstreamError,
 )
+from breakeven.wire.dialects import error_document, error_status
+from breakeven.wire.request import Dialect
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -26,8 +29,6 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 EVENT_STREAM: tuple[bytes, bytes] = (b"content-type", b"text/event-stream; charset=utf-8")
 _encode = msgspec.json.Encoder().encode
-
-_KINDS = {401: "authentication_error", 404: "not_found_error", 413: "invalid_request_error", 429: "rate_limit_error"}
 
 
 class ClientLeft(Exception):
@@ -91,39 +92,19 @@ async def respond_json(
     await respond(send, status, _encode(value), (JSON, *headers))
 
 
-def status_of(error: BreakevenError) -> int:
-    """The HTTP status an error deserves."""
-    if isinstance(error, RequestError | UpstreamError | LedgerUnavailable):
-        return error.status
-    return 500
-
-
-def error_document(error: BreakevenError) -> dict[str, Any]:
-    """An error in the OpenAI shape, with its cause and its remedy in the message and apart."""
-    status = status_of(error)
-    kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {
-        "error": {
-            "message": str(error),
-            "type": kind,
-            "code": error.code,
-            "param": None,
-            "cause": error.message,
-            "remedy": error.remedy or None,
-        }
-    }
-
-
 def error_headers(error: BreakevenError) -> Headers:
     """Headers that go with an error: when to come back, for errors that pass."""
-    retry_after: int | None = None
-    if isinstance(error, RateLimited):
+    retry_after: float | None = None
+    if isinstance(error, RateLimited | BudgetExhausted | RateExceeded):
         retry_after = error.retry_after_seconds
     elif isinstance(error, EngineUnavailable | LedgerUnavailable):
         retry_after = 1
-    return [] if retry_after is None else [(b"retry-after", str(retry_after).encode())]
+    return [] if retry_after is None else [(b"retry-after", str(ceil(retry_after)).encode())]
 
 
-async def respond_error(send: Send, error: BreakevenError, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """An error as a whole answer."""
-    await respond_json(send, error_document(error), status_of(error), (*error_headers(error), *headers))
+async def respond_error(
+    send: Send, error: BreakevenError, headers: Iterable[tuple[bytes, bytes]] = (), *, dialect: Dialect
+) -> None:
+    """An error as a whole answer in a dialect."""
+    document, status = error_document(dialect, error), error_status(dialect, error)
+    await respond_json(send, document, status, (*error_headers(error), *headers))

@@ -1,16 +1,19 @@
-"""Puts the parts of a gateway together from settings, and takes them apart again."""
+"""Puts the parts of a gateway together from settings, lays the desk anew on a reload, and takes all apart again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+from breakeven.accounts.accounts import Accounts, open_accounts
+from breakeven.accounts.responses import ResponseCache
+from breakeven.accounts.verdicts import NoOthers
 from breakeven.box.discovery import Found, discover
 from breakeven.box.engine import Engine
 from breakeven.box.engine_provider import NAME as ENGINE
@@ -20,37 +23,129 @@ from breakeven.box.occupancy import Occupancy
 from breakeven.box.power import metered_energy
 from breakeven.catalog.machines import box_cost, box_figures
 from breakeven.catalog.prices import open_book
-from breakeven.config import ProviderSettings, Settings
-from breakeven.config.secrets import read_secret
+from breakeven.config import Settings
+from breakeven.gateway.decisions import Decisions
 from breakeven.gateway.desk import Desk, Readiness
-from breakeven.gateway.keys import is_loopback, load_keys, require_key_beyond_loopback
-from breakeven.gateway.metering import Metering
+from breakeven.gateway.gauges import gauges
+from breakeven.gateway.keys import require_key_beyond_loopback
+from breakeven.gateway.metering import Energy, Metering
+from breakeven.gateway.metrics import Metrics
+from breakeven.gateway.peers import Board
+from breakeven.gateway.planner import Planner
+from breakeven.gateway.routes import build_routes
+from breakeven.gateway.servers import Servers
+from breakeven.gateway.telemetry import exporting_spans
 from breakeven.ledger.ledger import Ledger
+from breakeven.ledger.records import Call
 from breakeven.providers.base import Provider
-from breakeven.providers.http import HttpProvider
-from breakeven.routing.table import Route, RoutingTable
+from breakeven.routing.runtime import Runtime
+from breakeven.routing.table import RoutingTable
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "local"
-"""The name that always means the default local model."""
+AT_NEXT_START = ("home", "engine", "ledger", "box")
+"""Tables of the configuration that a running gateway cannot take on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class _Parts:
+    """What outlives a reload."""
+
+    home: Path
+    environment: Mapping[str, str]
+    ledger: Ledger
+    accounts: Accounts
+    servers: Servers
+    found: tuple[Found, ...]
+    engine: Engine | None
+    engine_provider: Provider | None
+    model: ModelFile | None
+    occupancy: Occupancy
+    energy: Energy
+    runtime: Runtime
+    metrics: Metrics
+    decisions: Decisions
+    responses: ResponseCache
+    observers: tuple[Callable[[Call], None], ...]
+
+
 class Assembly:
     """A gateway's parts, running.
 
     Attributes:
-        desk: what the endpoints work with.
+        desk: what the endpoints work with under the present settings.
         engine: the embedded engine, if this gateway runs one.
         engine_start: its first load, still under way when the gateway opens; fails as ``Engine.start`` does.
         notes: what a person should know, a sentence each.
+        trouble: why the latest configuration was refused; ``None`` when it was not.
     """
 
-    desk: Desk
-    engine: Engine | None
-    engine_start: asyncio.Task[None] | None
-    notes: tuple[str, ...]
+    def __init__(
+        self, parts: _Parts, settings: Settings, engine_start: asyncio.Task[None] | None, notes: tuple[str, ...]
+    ) -> None:
+        self._parts = parts
+        self.settings = settings
+        self.engine = parts.engine
+        self.engine_start = engine_start
+        self.notes = notes
+        self.trouble: str | None = None
+        self.desk: Desk
+
+    async def lay_desk(self, settings: Settings) -> tuple[str, ...]:
+        """Take on settings; calls in flight end as they began. Returns what takes a restart, a sentence each.
+
+        Raises:
+            InputError: the settings cannot be carried out; then the old ones hold on.
+        """
+        parts = self._parts
+        book = open_book(settings.prices, parts.home)
+        await asyncio.to_thread(book.warm)
+        providers = parts.servers.configure(settings.providers, settings.policy.key_cooldown_seconds)
+        if parts.engine_provider is not None:
+            providers[ENGINE] = parts.engine_provider
+        table = RoutingTable(build_routes(settings, providers, parts.found, parts.model))
+        parts.accounts.configure(settings, parts.environment)
+        parts.runtime.reconfigure(settings)
+        metering = Metering(
+            book, (settings.reference.provider, settings.reference.model), box_cost(settings.box), parts.energy
+        )
+        self.desk = Desk(
+            table=table,
+            planner=Planner(settings, table, parts.runtime, parts.accounts, metering),
+            runtime=parts.runtime,
+            accounts=parts.accounts,
+            ledger=parts.ledger,
+            metering=metering,
+            occupancy=parts.occupancy,
+            metrics=parts.metrics,
+            decisions=parts.decisions,
+            responses=parts.responses,
+            observers=parts.observers,
+            readiness=self._readiness,
+            max_body_bytes=settings.gateway.max_body_bytes,
+            heartbeat_seconds=settings.gateway.heartbeat_seconds,
+        )
+        before, self.settings = self.settings, settings
+        self.trouble = None
+        await parts.servers.retire()
+        changed = [name for name in AT_NEXT_START if getattr(before, name) != getattr(settings, name)]
+        return tuple(f"[{name}] has changed and takes effect at the next start." for name in changed)
+
+    def _readiness(self) -> Readiness:
+        parts = self._parts
+        status = parts.ledger.status()
+        trouble = status.database_error or status.journal_error
+        checks = {"ledger": status.refusing_because or (f"degraded: {trouble}" if trouble else "ok")}
+        ready = status.accepting
+        if self.engine is not None:
+            state = self.engine.state
+            checks["engine"] = f"{state.phase}: {state.reason}" if state.reason else state.phase
+            ready = ready and state.phase == "ready"
+        if parts.accounts.trouble is not None:
+            checks["accounts"] = parts.accounts.trouble
+        if self.trouble is not None:
+            checks["configuration"] = f"the old one holds on, the new one was refused: {self.trouble}"
+        return Readiness(ready, checks)
 
 
 @asynccontextmanager
@@ -70,33 +165,25 @@ async def assemble(
     Raises:
         InputError: when the settings cannot be carried out.
     """
-    require_key_beyond_loopback(settings.gateway, settings.keys)
-    keys = load_keys(settings.keys, environment)
-    closers: list[Callable[[], Awaitable[None]]] = []
     notes: list[str] = []
-    book = open_book(settings.prices, home)
-    ledger = Ledger.open(settings.ledger, home)
-    try:
-        providers: dict[str, Provider] = {}
-        for name, provider in settings.providers.items():
-            server = _server(name, provider, environment)
-            providers[name] = server
-            closers.append(server.close)
+    async with AsyncExitStack() as stack:
+        ledger = Ledger.open(settings.ledger, home)
+        stack.push_async_callback(asyncio.to_thread, ledger.close)
+        accounts = await stack.enter_async_context(open_accounts(settings, home, ledger, environment))
+        require_key_beyond_loopback(settings.gateway.host, accounts.key_count)
+        servers = Servers(environment)
+        stack.push_async_callback(servers.close)
         found = await look_around() if _may_discover(settings) else ()
-        for server_found in found:
-            server = _found_server(server_found)
-            providers[server_found.kind] = server
-            closers.append(server.close)
-            notes.append(_found_note(server_found))
-        engine, model, engine_start = None, None, None
+        servers.discovered(found)
+        notes += [_found_note(server) for server in found]
+        engine, provider, model, engine_start = None, None, None, None
         if _wants_engine(settings, found):
             model = await asyncio.to_thread(resolve, settings.engine.model, home, progress)
             engine = Engine(settings.engine, model, home / "logs")
             engine_start = asyncio.create_task(engine.start())
-            closers.append(partial(_stop_engine, engine, engine_start))
-            engine_provider = EngineProvider(engine, settings.engine)
-            providers[ENGINE] = engine_provider
-            closers.append(engine_provider.close)
+            stack.push_async_callback(_stop_engine, engine, engine_start)
+            provider = EngineProvider(engine, settings.engine)
+            stack.push_async_callback(provider.close)
             if model.note:
                 notes.append(f"The model {model.name!r} is {model.note}.")
         occupancy = Occupancy()
@@ -105,22 +192,38 @@ async def assemble(
             missing = ", ".join(box_figures(settings.box).missing)
             notes.append(f"What local calls cost is unknown: [box] lacks {missing} (or one line, machine = …).")
         energy = metered_energy(settings.box.power_meter, box, occupancy)
-        closers.append(partial(asyncio.to_thread, energy.close))
-        await asyncio.to_thread(book.warm)
-        desk = Desk(
-            table=RoutingTable(_routes(settings, providers, found, model)),
+        stack.push_async_callback(asyncio.to_thread, energy.close)
+        decisions = Decisions()
+        metrics = Metrics(lambda: gauges(assembly.desk))
+        observers: list[Callable[[Call], None]] = [metrics.observe, decisions.observe]
+        if settings.gateway.traces:
+            observers.append(stack.enter_context(exporting_spans()))
+        board = Board(accounts.verdicts)
+        runtime = Runtime(settings, time.monotonic, board)
+        if not isinstance(accounts.verdicts, NoOthers):
+            exchange = asyncio.create_task(board.exchange(runtime.breakers))
+            stack.callback(exchange.cancel)
+        parts = _Parts(
+            home=home,
+            environment=environment,
             ledger=ledger,
-            metering=Metering(book, (settings.reference.provider, settings.reference.model), box, energy),
+            accounts=accounts,
+            servers=servers,
+            found=found,
+            engine=engine,
+            engine_provider=provider,
+            model=model,
             occupancy=occupancy,
-            keys=keys,
-            readiness=partial(_readiness, ledger, engine),
-            max_body_bytes=settings.gateway.max_body_bytes,
+            energy=energy,
+            runtime=runtime,
+            metrics=metrics,
+            decisions=decisions,
+            responses=ResponseCache(),
+            observers=tuple(observers),
         )
-        yield Assembly(desk, engine, engine_start, tuple(notes))
-    finally:
-        for close in reversed(closers):
-            await close()
-        await asyncio.to_thread(ledger.close)
+        assembly = Assembly(parts, settings, engine_start, tuple(notes))
+        await assembly.lay_desk(settings)
+        yield assembly
 
 
 async def _stop_engine(engine: Engine, start: asyncio.Task[None]) -> None:
@@ -140,30 +243,6 @@ def _wants_engine(settings: Settings, found: tuple[Found, ...]) -> bool:
     return not settings.providers and not any(server.models for server in found)
 
 
-def _server(name: str, settings: ProviderSettings, environment: Mapping[str, str]) -> HttpProvider:
-    host = settings.base_url.split("://", 1)[1].split("/", 1)[0].rsplit("@", 1)[-1].rsplit(":", 1)[0]
-    secret = None
-    if settings.key is not None:
-        secret = read_secret(f"providers.{name}.key", settings.key, environment)
-    return HttpProvider(
-        name,
-        base_url=lambda: settings.base_url.rstrip("/"),
-        locality=settings.locality or ("local" if is_loopback(host) else "remote"),
-        timeouts=settings,
-        catalog=settings.catalog,
-        secret=lambda: secret,
-    )
-
-
-def _found_server(found: Found) -> HttpProvider:
-    return HttpProvider(
-        found.kind,
-        base_url=lambda: found.base_url,
-        locality="local",
-        timeouts=ProviderSettings(base_url=found.base_url),
-    )
-
-
 def _found_note(found: Found) -> str:
     version = f" {found.version}" if found.version else ""
     if not found.models:
@@ -171,46 +250,3 @@ def _found_note(found: Found) -> str:
     names = ", ".join(model.id for model in found.models[:5])
     more = f" and {len(found.models) - 5} more" if len(found.models) > 5 else ""
     return f"Found {found.kind}{version} at {found.base_url} with {names}{more}."
-
-
-def _routes(
-    settings: Settings, providers: Mapping[str, Provider], found: tuple[Found, ...], engine_model: ModelFile | None
-) -> dict[str, Route]:
-    routes: dict[str, Route] = {}
-    if engine_model is not None:
-        context = min(settings.engine.context, engine_model.shape().context_length or settings.engine.context)
-        for name, reason in ((engine_model.name, "asked for by name"), (DEFAULT_MODEL, "the default local model")):
-            routes[name] = Route(name, providers[ENGINE], engine_model.name, reason, context, engine_model.note)
-    for server in found:
-        for model in server.models:
-            reason = f"offered by the {server.kind} that runs here"
-            routes.setdefault(model.id, Route(model.id, providers[server.kind], model.id, reason, model.context))
-    for name, configured in settings.models.items():
-        model_name = configured.model
-        if configured.provider == ENGINE and engine_model is not None:
-            model_name = engine_model.name
-        reason = f"configured in models.{name}"
-        routes[name] = Route(name, providers[configured.provider], model_name, reason, configured.context)
-    if DEFAULT_MODEL not in routes:
-        embedders = {model.id for server in found for model in server.models if model.embeddings}
-        loaded = {model.id for server in found for model in server.models if model.loaded}
-        local = [r for r in routes.values() if r.provider.locality == "local" and r.name not in embedders]
-        preferred = next((route for route in local if route.name in loaded), local[0] if local else None)
-        if preferred is not None:
-            reason = f"the default local model is {preferred.name}"
-            routes[DEFAULT_MODEL] = Route(
-                DEFAULT_MODEL, preferred.provider, preferred.model, reason, preferred.context, preferred.note
-            )
-    return routes
-
-
-def _readiness(ledger: Ledger, engine: Engine | None) -> Readiness:
-    status = ledger.status()
-    trouble = status.database_error or status.journal_error
-    checks = {"ledger": status.refusing_because or (f"degraded: {trouble}" if trouble else "ok")}
-    ready = status.accepting
-    if engine is not None:
-        state = engine.state
-        checks["engine"] = f"{state.phase}: {state.reason}" if state.reason else state.phase
-        ready = ready and state.phase == "ready"
-    return Readiness(ready, checks)

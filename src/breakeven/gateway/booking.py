@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from decimal import Decimal
 from itertools import count
 
-from breakeven.gateway.asgi import Headers, Scope, header
+from breakeven.gateway.asgi import Headers
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.exchange import Arrival
+from breakeven.gateway.labels import Labels
 from breakeven.gateway.metering import Observation
-from breakeven.ledger.records import Attempt, Call
+from breakeven.ledger.records import Attempt, Call, Outcome
 from breakeven.routing.table import Route
-from breakeven.wire.openai_chat import Json, metadata_label
+from breakeven.units import ZERO_USD
 
 _PROCESS = secrets.token_hex(6)
 _COUNTER = count()
@@ -19,51 +21,68 @@ _COUNTER = count()
 
 
 class Booking:
-    """Made when a call arrives, recorded when it ends."""
+    """Made when a call arrives, recorded once, when it ends.
 
-    def __init__(self, desk: Desk, endpoint: str, scope: Scope, key: str | None) -> None:
+    Attributes:
+        id: the call's.
+        arrival: when it came.
+        attempts: what was tried so far, priced.
+    """
+
+    def __init__(self, desk: Desk, endpoint: str, labels: Labels) -> None:
         self._desk = desk
         self._endpoint = endpoint
-        self._scope = scope
-        self._key = key
+        self._labels = labels
         self.arrival = Arrival.now()
         self.id = f"call_{int(self.arrival.unix * 1e6):014x}{_PROCESS}{next(_COUNTER) & 0xFFFFFF:06x}"
+        self.attempts: list[Attempt] = []
 
-    def headers(self, route: Route | None = None) -> Headers:
-        """Response headers that tell which call this was and who served it."""
+    def headers(self, route: Route | None = None, reason: str | None = None) -> Headers:
+        """Response headers that tell which call this was, who served it and why."""
         headers = [(b"x-breakeven-call-id", self.id.encode())]
         if route is not None:
-            served_by = f"{route.provider.name}/{route.model}"
-            headers.append((b"x-breakeven-served-by", served_by.encode("ascii", "replace")))
+            headers.append((b"x-breakeven-served-by", _header_text(f"{route.provider.name}/{route.model}")))
+        if reason is not None:
+            headers.append((b"x-breakeven-reason", _header_text(reason)))
         return headers
 
-    def record(self, document: Json, observation: Observation, *, stream: bool) -> str | None:
-        """Write the call to the ledger; returns its cost in dollars as text, ``None`` when that is unknown.
+    def add(self, observation: Observation) -> Attempt:
+        """Price an attempt that has ended and keep it for the record."""
+        attempt = self._desk.metering.attempt(observation, len(self.attempts) + 1)
+        self.attempts.append(attempt)
+        return attempt
+
+    def cost(self) -> Decimal | None:
+        """Dollars of all attempts so far, discarded ones included; ``None`` when a part is unknown."""
+        total = ZERO_USD
+        for attempt in self.attempts:
+            if attempt.cost is None:
+                return None
+            total += attempt.cost
+        return total
+
+    def record(self, model: str, outcome: Outcome, *, stream: bool) -> None:
+        """Write the call to the ledger and tell those who watch.
 
         Raises:
             LedgerUnavailable: when it could not be written and policy is to refuse.
         """
-        attempt = self._desk.metering.attempt(observation)
         call = Call(
             id=self.id,
             received_at=self.arrival.unix,
             endpoint=self._endpoint,
-            model=str(document.get("model")),
+            model=model,
             stream=stream,
-            outcome=observation.outcome,
-            attempts=(attempt,),
-            key=self._key,
-            agent=header(self._scope, b"x-breakeven-agent") or metadata_label(document, "agent"),
-            task=header(self._scope, b"x-breakeven-task") or metadata_label(document, "task"),
+            outcome=outcome,
+            attempts=tuple(self.attempts),
+            key=self._labels.key,
+            agent=self._labels.agent,
+            task=self._labels.task,
         )
         self._desk.ledger.record(call)
-        return _cost(attempt)
+        for observe in self._desk.observers:
+            observe(call)
 
 
-def _cost(attempt: Attempt) -> str | None:
-    money = attempt.money
-    if attempt.locality == "remote":
-        return None if money.billed is None else format(money.billed, "f")
-    parts = (money.marginal_energy, money.idle_share, money.amortisation_share)
-    known = [part for part in parts if part is not None]
-    return format(sum(known), "f") if len(known) == len(parts) else None
+def _header_text(text: str) -> bytes:
+    return text.encode("ascii", "replace").replace(b"\n", b" ").replace(b"\r", b" ")

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from breakeven.accounts.accounts import Accounts
+from breakeven.accounts.responses import ResponseCache
 from breakeven.box.occupancy import Occupancy
-from breakeven.gateway.keys import Keys
+from breakeven.gateway.decisions import Decisions
 from breakeven.gateway.metering import Metering
+from breakeven.gateway.metrics import Metrics
+from breakeven.gateway.planner import Planner
 from breakeven.ledger.ledger import Ledger
+from breakeven.ledger.records import Call
+from breakeven.routing.runtime import Runtime
 from breakeven.routing.table import RoutingTable
 
 
@@ -22,22 +28,35 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The parts of a running gateway.
+    """The parts of a running gateway under one configuration; a reload lays a new desk from mostly the same parts.
 
     Attributes:
         table: which provider serves which model name.
+        planner: who is asked for a call.
+        runtime: which targets are left alone and how fast providers may be asked; it outlives a reload.
+        accounts: who may call and what they may spend.
+        responses: answers that tasks want kept for who asks the same again.
         ledger: where calls are booked.
         metering: what they cost.
         occupancy: how busy the local box is.
-        keys: who may call.
+        metrics / decisions: what is shown of calls.
+        observers: told of each call as it enters the books.
         readiness: asked by ``/ready``.
         max_body_bytes: longest body accepted.
+        heartbeat_seconds: pause between heartbeats in a stream that has no words yet.
     """
 
     table: RoutingTable
+    planner: Planner
+    runtime: Runtime
+    accounts: Accounts
+    responses: ResponseCache
     ledger: Ledger
     metering: Metering
     occupancy: Occupancy
-    keys: Keys
+    metrics: Metrics
+    decisions: Decisions
+    observers: tuple[Callable[[Call], None], ...]
     readiness: Callable[[], Readiness]
     max_body_bytes: int
+    heartbeat_seconds: float

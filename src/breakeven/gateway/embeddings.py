@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
+from decimal import Decimal
 
 import msgspec
 
+from breakeven.accounts.bound import upper_bound
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import BreakevenError, MalformedBody, UpstreamError
-from breakeven.gateway.asgi import JSON, Scope, Send, respond, respond_error
-from breakeven.gateway.booking import Booking
+from breakeven.gateway.asgi import Send
+from breakeven.gateway.call import Door, PlannedCall, Visit, facts_of
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.exchange import Exchange
+from breakeven.gateway.metering import CHARACTERS_PER_TOKEN
 from breakeven.ledger.records import Outcome
-from breakeven.privacy.clearance import Clearance
 from breakeven.providers.base import ProviderRequest
 from breakeven.routing.egress import clearance
+from breakeven.routing.facts import CallFacts
+from breakeven.routing.plan import Planned
+from breakeven.routing.run import Delivered, Ended, Failed, Turn
 from breakeven.routing.table import Route
-from breakeven.wire.openai_chat import Json, parse_object, read_model, read_usage
+from breakeven.wire.body import Json, encode, without_labels
+from breakeven.wire.openai_chat import read_usage
 from breakeven.wire.openai_errors import read_error
 
-ENDPOINT = "/v1/embeddings"
+DOOR = Door("/v1/embeddings", "openai")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,42 +35,69 @@ class _WholeAnswer:
     usage: TokenCounts | None
     model: str | None
     timings: None = None
+    finished: bool = True
     text_characters: int = 0
 
 
-async def answer(desk: Desk, scope: Scope, send: Send, key: str | None, body: bytes) -> None:
-    """Serve one call; a caller that leaves early is served to the end, since embeddings cannot be cut short."""
-    booking = Booking(desk, ENDPOINT, scope, key)
-    document = parse_object(body)
-    model = read_model(document)
-    if not document.get("input"):
-        raise MalformedBody("input: expected a text, a list of texts or of token ids")
-    route = desk.table.find(model)
-    desk.ledger.check()
-    exchange = Exchange(route, booking.arrival, desk.occupancy, len(body))
-    try:
-        whole = await _ask(route, document, clearance(booking.id, "shareable", route.provider.locality))
-    except asyncio.CancelledError:
-        booking.record(document, exchange.observe("client_left", None), stream=False)
-        raise
-    except BreakevenError as error:
-        outcome: Outcome = "failed" if isinstance(error, UpstreamError) else "refused"
-        booking.record(document, exchange.observe(outcome, None, error.code), stream=False)
-        await respond_error(send, error, booking.headers())
-        return
-    except Exception:
-        booking.record(document, exchange.observe("failed", None, "gateway_fault"), stream=False)
-        raise
-    cost = booking.record(document, exchange.observe("completed", whole), stream=False)
-    headers = [JSON, *booking.headers(route)]
-    if cost is not None:
-        headers.append((b"x-breakeven-cost-usd", cost.encode()))
-    await respond(send, 200, whole.body, headers)
+class Embeddings(PlannedCall):
+    """A call for embeddings, which come whole or not at all."""
+
+    def __init__(self, desk: Desk, visit: Visit, send: Send, document: Json, model: str, body_bytes: int) -> None:
+        if not document.get("input"):
+            raise MalformedBody("input: expected a text, a list of texts or of token ids")
+        super().__init__(desk, visit, send, model=model, stream=False)
+        self._document = document
+        self._body_bytes = body_bytes
+        self._whole: tuple[Route, str, _WholeAnswer] | None = None
+
+    def facts(self) -> CallFacts:
+        """What the planner is told."""
+        return facts_of(self.desk, self.visit.labels, self.model, prompt_bytes=self._body_bytes)
+
+    def expected_tokens(self) -> int:
+        """The texts by their characters."""
+        return self._body_bytes // CHARACTERS_PER_TOKEN
+
+    def upper_bound(self, route: Route) -> Decimal | None:
+        """Most dollars that an attempt there can cost."""
+        price = self.desk.metering.price(route.provider, route.model, self.booking.arrival.unix)
+        return None if price is None else upper_bound(self._body_bytes, 0, price.rates)
+
+    async def attempt(self, planned: Planned, turn: Turn) -> Ended:  # noqa: ARG002  embeddings are quick
+        """Ask one target."""
+        route = self.desk.table.find(planned.alias)
+        try:
+            permit = clearance(self.booking.id, self.plan.label, route.provider.locality)
+            reservation = await self.reserve(route)
+        except BreakevenError as error:
+            return Failed(error)
+        body = encode(without_labels({**self._document, "model": route.model}))
+        outgoing = ProviderRequest("/embeddings", body, clearance=permit, hints=self.hints("", 0))
+        exchange = Exchange(route, planned.reason, self.booking.arrival, self.desk.occupancy, self._body_bytes)
+        try:
+            whole = await _ask(route, outgoing)
+        except BreakevenError as error:
+            outcome: Outcome = "failed" if isinstance(error, UpstreamError) else "refused"
+            await self.book(exchange.observe(outcome, None, error.code), reservation)
+            return Failed(error)
+        except BaseException as error:
+            gone = not isinstance(error, Exception)
+            observation = exchange.observe("client_left" if gone else "failed", None, None if gone else "gateway_fault")
+            await self.book(observation, reservation)
+            raise
+        await self.book(exchange.observe("completed", whole), reservation)
+        self._whole = (route, planned.reason, whole)
+        return Delivered(tokens=whole.usage.total if whole.usage is not None else None)
+
+    async def conclude(self) -> None:
+        """Send the answer as it came."""
+        assert self._whole is not None  # noqa: S101  set by the attempt that ended well
+        route, reason, whole = self._whole
+        await self.delivery.whole(msgspec.Raw(whole.body), route, reason, self.booking.cost())
 
 
-async def _ask(route: Route, document: Json, cleared: Clearance | None) -> _WholeAnswer:
-    body = msgspec.json.encode({**document, "model": route.model})
-    async with route.provider.send(ProviderRequest("/embeddings", body, clearance=cleared)) as reply:
+async def _ask(route: Route, outgoing: ProviderRequest) -> _WholeAnswer:
+    async with route.provider.send(outgoing) as reply:
         body = b"".join([chunk async for chunk in reply.chunks()])
         if reply.status >= 400:
             raise read_error(route.provider.name, reply.status, body, reply.header("retry-after"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from breakeven.box.occupancy import Occupancy
@@ -11,7 +11,7 @@ from breakeven.economics.tokens import TokenCounts
 from breakeven.gateway.metering import Observation, estimate_tokens
 from breakeven.ledger.records import CountedBy, Durations, Outcome
 from breakeven.routing.table import Route
-from breakeven.wire.openai_stream import EngineTimings
+from breakeven.wire.reader import EngineTimings
 
 
 class Counted(Protocol):
@@ -30,6 +30,11 @@ class Counted(Protocol):
     @property
     def model(self) -> str | None:
         """The model the server says it used."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer came to its end, so that the counts are final."""
         ...
 
     @property
@@ -52,11 +57,19 @@ class Arrival:
 
 
 class Exchange:
-    """Follows one attempt. Entering it occupies the box when the provider is local."""
+    """Follows one attempt. Entering it occupies the box when the provider is local.
 
-    def __init__(self, route: Route, arrival: Arrival, occupancy: Occupancy, prompt_characters: int) -> None:
+    Args:
+        arrival: of the call, from which the client waits for the first token.
+    """
+
+    def __init__(
+        self, route: Route, reason: str, arrival: Arrival, occupancy: Occupancy, prompt_characters: int
+    ) -> None:
         self.route = route
-        self.arrival = arrival
+        self._reason = reason
+        self._arrival = arrival
+        self._began = Arrival.now()
         self._occupancy = occupancy
         self._prompt_characters = prompt_characters
         self._ticket = occupancy.enter() if route.provider.locality == "local" else None
@@ -65,11 +78,11 @@ class Exchange:
     def note_first_token(self) -> None:
         """The first piece of generated text has arrived."""
         if self._first_token is None:
-            self._first_token = time.perf_counter() - self.arrival.monotonic
+            self._first_token = time.perf_counter() - self._arrival.monotonic
 
     def observe(self, outcome: Outcome, read: Counted | None, error: str | None = None) -> Observation:
         """Close the books on this attempt; called exactly once."""
-        total = time.perf_counter() - self.arrival.monotonic
+        total = time.perf_counter() - self._began.monotonic
         timings = None
         tokens: TokenCounts | None = None
         counted_by: CountedBy = "nobody"
@@ -80,8 +93,8 @@ class Exchange:
             provider=self.route.provider,
             model_asked=self.route.model,
             model_served=read.model if read is not None else None,
-            reason=self.route.reason,
-            started_at=self.arrival.unix,
+            reason=self._reason,
+            started_at=self._began.unix,
             durations=self._durations(total, timings),
             outcome=outcome,
             tokens=tokens,
@@ -92,16 +105,21 @@ class Exchange:
 
     def _count(self, read: Counted, timings: EngineTimings | None) -> tuple[TokenCounts, CountedBy]:
         by_server: CountedBy = "engine" if self.route.provider.is_engine else "provider"
-        if read.usage is not None:
+        if read.usage is not None and read.finished:
             return read.usage, by_server
         if timings is not None:
             return timings.tokens, by_server
-        return estimate_tokens(self._prompt_characters, read.text_characters), "estimate"
+        estimate = estimate_tokens(self._prompt_characters, read.text_characters)
+        if read.usage is None:
+            return estimate, "estimate"
+        # Cut short: the prompt was counted at the start, the output by what had arrived.
+        return replace(read.usage, output=max(read.usage.output, estimate.output)), "estimate"
 
     def _durations(self, total: float, timings: EngineTimings | None) -> Durations:
         queue = None
         if timings is not None and self._first_token is not None:
-            queue = max(0.0, self._first_token - timings.prefill)
+            waited = self._began.monotonic - self._arrival.monotonic
+            queue = max(0.0, self._first_token - waited - timings.prefill)
         return Durations(
             total=total,
             queue=queue,

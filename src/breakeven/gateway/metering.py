@@ -71,6 +71,12 @@ class Metering:
         self._box = box
         self._energy = energy
 
+    def price(self, provider: Provider, model: str, at: float) -> PriceRow | None:
+        """What a provider charges for a model at a Unix time; ``None`` when that is not known."""
+        if provider.catalog is None:
+            return None
+        return self._book.find(provider.catalog, model, at=datetime.fromtimestamp(at, UTC))
+
     def attempt(self, seen: Observation, number: int = 1) -> Attempt:
         """The record of one attempt, priced at the prices that hold now."""
         at = datetime.fromtimestamp(seen.started_at, UTC)
@@ -79,6 +85,7 @@ class Metering:
         own: PriceRow | None = None
         if not local and seen.provider.catalog is not None:
             own = self._book.find(seen.provider.catalog, seen.model_served or seen.model_asked, at=at)
+            own = own or self._book.find(seen.provider.catalog, seen.model_asked, at=at)
         watt_hours, cost = self._box_cost(seen.box_seconds)
         return Attempt(
             number=number,

@@ -112,6 +112,15 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     reference_price: PriceProvenance | None = None
     error: str | None = None
 
+    @property
+    def cost(self) -> Decimal | None:
+        """USD in all: the bill of a remote attempt, energy and shares of the box of a local one; ``None`` if a part is
+        unknown."""
+        if self.locality == "remote":
+            return self.money.billed
+        energy, idle, share = self.money.marginal_energy, self.money.idle_share, self.money.amortisation_share
+        return None if energy is None or idle is None or share is None else energy + idle + share
+
 
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request of a client and all attempts at it.

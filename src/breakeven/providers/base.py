@@ -13,6 +13,9 @@ from breakeven.privacy.clearance import Clearance
 Dialect: TypeAlias = Literal["openai", "anthropic", "responses"]
 """What is spoken: chat completions, messages or responses."""
 
+Availability: TypeAlias = Literal["ready", "loading", "gone"]
+"""Whether a server can take a call now, will once its model is loaded, or cannot."""
+
 Priority: TypeAlias = Literal["interactive", "agent", "batch"]
 
 
@@ -92,6 +95,10 @@ class Provider(Protocol):
     locality: Locality
     catalog: str | None
     is_engine: bool
+
+    def availability(self) -> Availability:
+        """What is known of it without asking; a server run by others counts as ready until it fails."""
+        ...
 
     def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
         """POST a request; leaving the context closes the exchange.

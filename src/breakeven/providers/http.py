@@ -16,7 +16,8 @@ from breakeven.errors import EngineUnavailable, StreamCut, UpstreamError
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import require
 from breakeven.providers import plain_http
-from breakeven.providers.base import Dialect, ProviderRequest, Reply
+from breakeven.providers.base import Availability, Dialect, ProviderRequest, Reply
+from breakeven.providers.keyring import KeyRing
 
 
 class Timeouts(Protocol):
@@ -47,7 +48,7 @@ class HttpProvider:
 
     Args:
         base_url: called for each request, since the embedded engine changes its port when it restarts.
-        secret: called for each request; its value goes into the Authorization header and nowhere else.
+        keys: its API keys; their values go into the header that its dialect names and nowhere else.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class HttpProvider:
         locality: Locality,
         timeouts: Timeouts,
         catalog: str | None = None,
-        secret: Callable[[], str | None] = lambda: None,
+        keys: KeyRing | None = None,
         is_engine: bool = False,
         dialects: tuple[Dialect, ...] = ("openai",),
     ) -> None:
@@ -68,7 +69,7 @@ class HttpProvider:
         self.catalog = catalog
         self.is_engine = is_engine
         self._base_url = base_url
-        self._secret = secret
+        self._keys = keys or KeyRing(name)
         self._timeouts = timeouts
         self._plain = plain_http.PlainClient(
             connect_seconds=timeouts.connect_seconds,
@@ -76,6 +77,12 @@ class HttpProvider:
             silence_seconds=timeouts.stall_seconds,
         )
         self._tls: Client | None = None
+        self._in_flight = 0
+        self._retired = False
+
+    def availability(self) -> Availability:
+        """Ready, as far as anybody knows."""
+        return "ready"
 
     @asynccontextmanager
     async def send(self, request: ProviderRequest) -> AsyncIterator[Reply]:
@@ -83,14 +90,18 @@ class HttpProvider:
         if self.locality != "local":
             require(request.clearance, self.name)
         url, body = self._base_url() + request.path, request.body
-        headers = self._headers(request)
-        if not url.startswith("http://"):
-            async with self._send_tls(url, body, headers) as reply:
-                yield reply
-            return
+        secret = self._keys.take()
+        headers = self._headers(request, secret)
         response = None
+        self._in_flight += 1
         try:
+            if not url.startswith("http://"):
+                async with self._send_tls(url, body, headers) as reply:
+                    self._keys.note(secret, reply.status, reply.header("retry-after"))
+                    yield reply
+                return
             response = await self._plain.post(url, body, headers)
+            self._keys.note(secret, response.status, response.header("retry-after"))
             yield response
         except plain_http.ConnectFailed as error:
             raise self._unreachable(error.message) from error
@@ -101,10 +112,18 @@ class HttpProvider:
         finally:
             if response is not None:
                 self._plain.release(response)
+            self._in_flight -= 1
+            if self._retired and not self._in_flight:
+                await self.close()
 
-    def _headers(self, request: ProviderRequest) -> dict[str, str]:
+    async def retire(self) -> None:
+        """Close once the last call in flight has ended."""
+        self._retired = True
+        if not self._in_flight:
+            await self.close()
+
+    def _headers(self, request: ProviderRequest, secret: str | None) -> dict[str, str]:
         headers = {"content-type": "application/json", **request.headers}
-        secret = self._secret()
         if self.dialects[0] == "anthropic":
             headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
             if secret is not None:

@@ -1,0 +1,96 @@
+"""``/admin``: what the gateway knows of itself, as JSON; reading it takes a key where calls take one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from breakeven.gateway.asgi import Receive, Scope, Send, read_body, respond_json
+from breakeven.gateway.call import facts_of
+from breakeven.gateway.desk import Desk
+from breakeven.gateway.keys import presented_secret
+from breakeven.gateway.labels import read_labels
+from breakeven.wire.body import parse_object, read_model
+from breakeven.wire.dialects import parse_request
+from breakeven.wire.request import Dialect
+
+EXPLAIN = "/admin/explain"
+
+
+async def overview(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> None:
+    """Providers, breakers, budgets, the box and the books at a glance."""
+    _authorise(desk, scope)
+    readiness = desk.readiness()
+    await respond_json(
+        send,
+        {
+            "ready": readiness.ready,
+            "checks": readiness.checks,
+            "models": [
+                {
+                    "name": route.name,
+                    "provider": route.provider.name,
+                    "model": route.model,
+                    "locality": route.provider.locality,
+                    "availability": route.provider.availability(),
+                    "breaker": desk.runtime.breakers.state((route.provider.name, route.model)),
+                    "context": route.context,
+                    "reason": route.reason,
+                    "retains": route.retains,
+                    "trains": route.trains,
+                }
+                for route in desk.table
+            ],
+            "budgets": [_budget(standing) for standing in desk.accounts.standings()],
+            "box": {"running": desk.occupancy.running, "busy_seconds": desk.occupancy.busy_seconds},
+            "ledger": msgspec.to_builtins(desk.ledger.status()),
+        },
+    )
+
+
+async def decisions(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> None:
+    """The latest calls: where each went, why, and what it cost."""
+    _authorise(desk, scope)
+    await respond_json(send, {"decisions": desk.decisions.latest()})
+
+
+async def explain(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None:
+    """The plan for a request, which is not sent to anybody."""
+    headers = dict(scope["headers"])
+    caller = desk.accounts.identify(presented_secret(headers))
+    body = await read_body(scope, receive, desk.max_body_bytes)
+    document = parse_object(body)
+    labels = read_labels(headers, document, caller)
+    if "messages" in document:
+        dialect: Dialect = "anthropic" if b"anthropic-version" in headers or "system" in document else "openai"
+        request = parse_request(dialect, body)
+        facts = facts_of(desk, labels, request.model, prompt_bytes=request.prompt_bytes(), request=request)
+    else:
+        facts = facts_of(desk, labels, read_model(document), prompt_bytes=len(body))
+    await respond_json(send, msgspec.to_builtins(desk.planner.plan(facts, labels), str_keys=True, enc_hook=_encoded))
+
+
+PAGES = {"/admin": overview, "/admin/decisions": decisions}
+
+
+def _authorise(desk: Desk, scope: Scope) -> None:
+    desk.accounts.identify(presented_secret(dict(scope["headers"])))
+
+
+def _budget(standing: Any) -> dict[str, Any]:
+    balance = standing.balance
+    return {
+        "name": standing.budget.name,
+        "usd": format(standing.budget.usd, "f"),
+        "window": standing.window,
+        "ends_at": standing.ends_at,
+        "spent_usd": None if balance is None else format(balance.spent, "f"),
+        "reserved_usd": None if balance is None else format(balance.reserved, "f"),
+    }
+
+
+def _encoded(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,226 @@
+"""One call of any kind, from its plan to its entry in the books; what is asked of a target is up to the kind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import cast
+
+from breakeven.accounts.budget import UNBUDGETED, Reservation, Spender
+from breakeven.accounts.keys import Caller
+from breakeven.errors import BreakevenError, BudgetRefused, LedgerUnavailable, UpstreamError
+from breakeven.gateway.asgi import Receive, Send
+from breakeven.gateway.booking import Booking
+from breakeven.gateway.delivery import Delivery
+from breakeven.gateway.desk import Desk
+from breakeven.gateway.labels import Labels
+from breakeven.gateway.metering import CHARACTERS_PER_TOKEN, Observation
+from breakeven.ledger.records import Outcome
+from breakeven.providers.base import Hints
+from breakeven.routing.facts import CallFacts
+from breakeven.routing.plan import Plan, Planned
+from breakeven.routing.policy import strictest
+from breakeven.routing.run import Ended, Failed, Turn, run
+from breakeven.routing.table import Route
+from breakeven.units import ZERO_USD
+from breakeven.wire.request import Dialect, ModelRequest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An endpoint: its path and the dialect spoken there."""
+
+    path: str
+    dialect: Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What came in at a door.
+
+    Attributes:
+        headers: of the request, names in lower case.
+        caller / labels: who calls, and what is said of the call.
+    """
+
+    door: Door
+    headers: Mapping[bytes, bytes]
+    caller: Caller
+    labels: Labels
+
+
+class PlannedCall(ABC):
+    """Plans, tries, books, answers. Subclasses know what to ask of a target and how to answer with it.
+
+    Attributes:
+        completed: whether the whole answer has been sent.
+    """
+
+    def __init__(self, desk: Desk, visit: Visit, send: Send, *, model: str, stream: bool) -> None:
+        self.desk = desk
+        self.visit = visit
+        self.model = model
+        self.stream = stream
+        self.booking = Booking(desk, visit.door.path, visit.labels)
+        self.delivery = Delivery(
+            send, visit.door.dialect, self.booking, stream=stream, heartbeat=desk.heartbeat_seconds
+        )
+        self.plan: Plan
+        self.completed = False
+
+    @abstractmethod
+    def facts(self) -> CallFacts:
+        """What the planner is told."""
+
+    @abstractmethod
+    def upper_bound(self, route: Route) -> Decimal | None:
+        """Most dollars that an attempt there can cost; ``None`` when nobody can tell."""
+
+    @abstractmethod
+    def expected_tokens(self) -> int:
+        """What an attempt will use by estimate, prompt and output, for the limits of providers and keys."""
+
+    @abstractmethod
+    async def attempt(self, planned: Planned, turn: Turn) -> Ended:
+        """Ask one target, and book the attempt."""
+
+    @abstractmethod
+    async def conclude(self) -> None:
+        """Send what is left of the answer, now that the call is in the books."""
+
+    async def serve(self, receive: Receive) -> None:
+        """Serve the call; when the caller leaves, stop at once and book what was used.
+
+        Raises:
+            RequestError, UpstreamError: when the call cannot even be tried.
+            LedgerUnavailable: when it could not be booked.
+        """
+        self.desk.ledger.check()
+        self.desk.accounts.throttle.admit(self.visit.caller, self.expected_tokens())
+        self.plan = self._plan()
+        serving = cast("asyncio.Task[None]", asyncio.current_task())
+        watch = asyncio.get_running_loop().create_task(_until_disconnect(receive))
+        watch.add_done_callback(lambda done: None if done.cancelled() else serving.cancel())
+        try:
+            await self._answer(await self._run())
+        except asyncio.CancelledError:
+            self._record_failure("client_left")
+            if not watch.done():
+                raise
+            serving.uncancel()
+        except Exception:
+            self._record_failure("failed")
+            raise
+        finally:
+            watch.cancel()
+            await self.delivery.stop()
+
+    def _plan(self) -> Plan:
+        facts = self.facts()
+        plan = self.desk.planner.plan(facts, self.visit.labels)
+        refusal = plan.refusal()
+        if refusal is None:
+            return plan
+        instead = self.desk.planner.instead(plan, facts, self.visit.labels)
+        if instead is None:
+            raise refusal
+        return instead
+
+    async def _run(self) -> Ended:
+        ended = await self._try_all(self.plan)
+        if isinstance(ended, Failed) and isinstance(ended.error, BudgetRefused) and not ended.begun:
+            instead = self.desk.planner.instead(self.plan, self.facts(), self.visit.labels)
+            if instead is not None:
+                self.plan = instead
+                return await self._try_all(instead)
+        return ended
+
+    async def _try_all(self, plan: Plan) -> Ended:
+        runtime = self.desk.runtime
+        outcome = await run(
+            plan,
+            self.attempt,
+            breakers=runtime.breakers,
+            limiters=runtime.limiters,
+            retry=runtime.retry,
+            tokens=self.expected_tokens(),
+        )
+        return outcome.ended
+
+    async def _answer(self, ended: Ended) -> None:
+        if isinstance(ended, Failed):
+            attempts = self.booking.attempts
+            self._record_failure(attempts[-1].outcome if attempts else _outcome_of(ended.error))
+            await self.delivery.fail(ended.error)
+            return
+        try:
+            self.booking.record(self.model, "completed", stream=self.stream)
+        except LedgerUnavailable as error:
+            await self.delivery.fail(error)
+        else:
+            await self.conclude()
+            self.completed = True
+
+    async def reserve(self, route: Route) -> Reservation:
+        """Hold the most that an attempt can cost in every budget that covers it; errors as ``Accounts.reserve``."""
+        labels, provider = self.visit.labels, route.provider
+        spender = Spender(labels.key, self.plan.task, labels.agent, provider.name, route.model, provider.locality)
+        if not self.desk.accounts.covers(spender):
+            return UNBUDGETED
+        bound = self.upper_bound(route)
+        return await self.desk.accounts.reserve(spender, bound, self.booking.arrival.unix)
+
+    async def book(self, observation: Observation, reservation: Reservation) -> None:
+        """Price an attempt that has ended, and turn what was held for it into what it cost."""
+        attempt = self.booking.add(observation)
+        unserved = attempt.tokens is None and attempt.outcome in ("failed", "refused")
+        await self.desk.accounts.settle(reservation, ZERO_USD if unserved else attempt.cost)
+
+    def hints(self, prompt: str, output_tokens: int | None) -> Hints:
+        """What the box's scheduler is told."""
+        labels, plan = self.visit.labels, self.plan
+        return Hints(labels.agent, labels.chain, plan.priority, plan.deadline_seconds, prompt, output_tokens)
+
+    def _record_failure(self, outcome: Outcome) -> None:
+        """Record a call that was not completed; the caller hears of the failure, the log of a ledger in trouble."""
+        try:
+            self.booking.record(self.model, outcome, stream=self.stream)
+        except LedgerUnavailable as error:
+            log.error("%s: %s", self.booking.id, error)
+
+
+def facts_of(
+    desk: Desk, labels: Labels, model: str, *, prompt_bytes: int, request: ModelRequest | None = None
+) -> CallFacts:
+    """What the planner is told of a call; ``request`` where it is one for generated text."""
+    label, source = strictest(labels.data, desk.planner.default_data)
+    characters = prompt_bytes if request is None else request.text_characters()
+    return CallFacts(
+        model=model,
+        label=label,
+        label_source=source,
+        task=labels.task,
+        prompt_tokens_estimate=characters // CHARACTERS_PER_TOKEN,
+        prompt_bytes=prompt_bytes,
+        max_output_tokens=request.max_output_tokens if request is not None else None,
+        needs=request.needs if request is not None else frozenset(),
+        stream=request is not None and request.stream,
+        deadline_seconds=labels.deadline_seconds,
+        agent=labels.agent,
+        priority=labels.priority,
+    )
+
+
+def _outcome_of(error: BreakevenError) -> Outcome:
+    return "failed" if isinstance(error, UpstreamError) else "refused"
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,85 @@
+"""Calls with an ``Idempotency-Key``: answered once, and the same answer for whoever asks again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from breakeven.accounts.answers import Answer, fingerprint
+from breakeven.gateway.asgi import Message, Receive, Send
+from breakeven.gateway.call import PlannedCall, Visit
+from breakeven.gateway.desk import Desk
+
+KEY_HEADERS = (b"idempotency-key", b"x-breakeven-idempotency-key")
+REPLAYED = (b"x-breakeven-replayed", b"true")
+
+
+class Recorder:
+    """Passes an answer on and keeps it."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: Message = {}
+        self._body: list[bytes] = []
+
+    async def __call__(self, message: Message) -> None:
+        """Pass one message on."""
+        if message["type"] == "http.response.start":
+            self._start = message
+        else:
+            self._body.append(message.get("body", b""))
+        await self._send(message)
+
+    def answer(self) -> Answer:
+        """What was sent."""
+        headers = tuple(
+            (name.decode(), value.decode("latin-1"))
+            for name, value in self._start["headers"]
+            if name == b"content-type" or name.startswith(b"x-breakeven-")
+        )
+        return Answer(self._start["status"], headers, b"".join(self._body))
+
+
+async def answer_once(
+    desk: Desk, visit: Visit, body: bytes, call: Callable[[Send], PlannedCall], receive: Receive, send: Send
+) -> None:
+    """Serve a call, or give the answer it had before.
+
+    A call with a key goes on when its caller leaves: whoever sends the key again finds the answer and nobody pays for
+    it twice.
+
+    Raises:
+        BreakevenError: as ``PlannedCall.serve``, and when the key is unfit or names another request.
+    """
+    key = next((value for name in KEY_HEADERS if (value := visit.headers.get(name)) is not None), None)
+    if key is None:
+        await call(send).serve(receive)
+        return
+    scope = f"{visit.caller.name or ''} {visit.door.path}"
+    begun = await desk.accounts.idempotency.begin(scope, key.decode("latin-1"), fingerprint(body))
+    if isinstance(begun, Answer):
+        await replay(send, begun)
+        return
+    recorder = Recorder(send)
+    serving = call(recorder)
+    try:
+        await serving.serve(_never)
+    finally:
+        if serving.completed:
+            await begun.finish(recorder.answer())
+        else:
+            await begun.abandon()
+
+
+async def replay(send: Send, answer: Answer) -> None:
+    """An answer given before, marked as such."""
+    headers = [*((name.encode(), value.encode("latin-1")) for name, value in answer.headers), REPLAYED]
+    if not answer.is_stream:
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _never() -> Message:
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await never

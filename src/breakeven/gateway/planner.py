@@ -1,0 +1,112 @@
+"""Gathers what is known of a call's candidates at this moment and has the routing room plan with it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from decimal import Decimal
+
+from breakeven.accounts.accounts import Accounts
+from breakeven.accounts.budget import Spender
+from breakeven.config import Settings
+from breakeven.economics.rates import price_call
+from breakeven.economics.tokens import TokenCounts
+from breakeven.gateway.labels import Labels
+from breakeven.gateway.metering import Metering
+from breakeven.privacy.clearance import Label
+from breakeven.routing.facts import CallFacts, TargetState
+from breakeven.routing.plan import Plan, plan
+from breakeven.routing.policy import terms
+from breakeven.routing.runtime import Runtime
+from breakeven.routing.table import Route, RoutingTable
+
+LOCAL = "local"
+"""The alias that takes over when ``budgets.X.on_exhausted = "local"``."""
+TYPICAL_OUTPUT_TOKENS = 256
+"""Expected of a call that names no limit; only forecasts use it."""
+
+
+class Planner:
+    """Plans calls with the settings of one moment; a reload replaces it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: RoutingTable,
+        runtime: Runtime,
+        accounts: Accounts,
+        metering: Metering,
+    ) -> None:
+        self._settings = settings
+        self._table = table
+        self._runtime = runtime
+        self._accounts = accounts
+        self._metering = metering
+
+    @property
+    def default_data(self) -> Label:
+        """Label of data that nobody labelled."""
+        return self._settings.policy.default_data
+
+    def plan(self, facts: CallFacts, labels: Labels) -> Plan:
+        """The plan of a call.
+
+        Raises:
+            ModelNotFound: the model or task does not exist.
+        """
+        served = self._table.names
+        entitled = terms(facts, self._settings.policy, self._settings.all_tasks, served)
+        candidates = [self._table.find(alias) for alias in entitled.candidates if alias in served]
+        weighs = len(candidates) > 1 or entitled.settings.max_usd_per_call is not None
+        states = [self._state(route, facts, labels, entitled.task, weighs=weighs) for route in candidates]
+        return plan(facts, self._settings, states)
+
+    def instead(self, tried: Plan, facts: CallFacts, labels: Labels) -> Plan | None:
+        """The plan for a call whose budget is spent, if that budget says to serve it locally and nobody has yet."""
+        if any(planned.locality == "local" for planned in tried.attempts) or LOCAL not in self._table.names:
+            return None
+        refused = [*(one.alias for one in tried.attempts), *(one.alias for one in tried.set_aside)]
+        spenders = [self._spender(self._table.find(alias), labels, tried.task) for alias in refused]
+        if not any(self._accounts.falls_back(spender) for spender in spenders):
+            return None
+        again = plan(
+            replace(facts, model=LOCAL, task=None),
+            self._settings,
+            [self._state(self._table.find(LOCAL), facts, labels, tried.task, weighs=False)],
+        )
+        reason = f"the budget for {', '.join(refused)} is spent"
+        local = tuple(replace(one, reason=reason) for one in again.attempts if one.locality == "local")
+        return replace(again, attempts=local, task=tried.task, gates=tried.gates) if local else None
+
+    def _state(self, route: Route, facts: CallFacts, labels: Labels, task: str | None, *, weighs: bool) -> TargetState:
+        provider = route.provider
+        return TargetState(
+            alias=route.name,
+            provider=provider.name,
+            model=route.model,
+            locality=provider.locality,
+            context=route.context,
+            max_output_tokens=route.max_output_tokens,
+            capabilities=route.capabilities,
+            breaker=self._runtime.breakers.state((provider.name, route.model)),
+            expected_usd=self._expected_usd(route, facts) if weighs else None,
+            budget_left_usd=self._accounts.left(self._spender(route, labels, task)),
+            ready=provider.availability() != "gone",
+            note="its engine is down",
+            retains=route.retains,
+            trains=route.trains,
+        )
+
+    def _spender(self, route: Route, labels: Labels, task: str | None) -> Spender:
+        provider = route.provider
+        return Spender(labels.key, task, labels.agent, provider.name, route.model, provider.locality)
+
+    def _expected_usd(self, route: Route, facts: CallFacts) -> Decimal | None:
+        if route.provider.locality == "local":
+            return Decimal(0)
+        price = self._metering.price(route.provider, route.model, time.time())
+        if price is None:
+            return None
+        output = min(facts.max_output_tokens or TYPICAL_OUTPUT_TOKENS, TYPICAL_OUTPUT_TOKENS)
+        cost = price_call(TokenCounts(uncached_input=facts.prompt_tokens_estimate, output=output), price.rates)
+        return None if cost is None else cost.total
