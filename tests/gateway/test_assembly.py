@@ -17,9 +17,9 @@ from tests.gateway.test_chat import HELLO, post
 from breakeven import config
 from breakeven.box.discovery import Found, FoundModel
 from breakeven.cli.main import main
+from breakeven.config.addresses import is_loopback
 from breakeven.errors import ConfigError
 from breakeven.gateway.assembly import assemble
-from breakeven.gateway.keys import is_loopback
 
 
 def command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +16,7 @@ from breakeven.cli import console
 
 if TYPE_CHECKING:
     from breakeven.config import Settings
+    from breakeven.config.watch import LiveSettings
     from breakeven.gateway.assembly import Assembly
 
 EPILOG = """Example: [bold]breakeven serve --port 4141[/], then point the OpenAI SDK at http://127.0.0.1:4141/v1."""
@@ -28,17 +33,23 @@ def register(app: typer.Typer) -> None:
         config: Path | None = typer.Option(None, help="Configuration file; ./breakeven.toml is found by itself."),
         as_json: bool = typer.Option(False, "--json", help="Announce readiness as one JSON line on standard output."),
     ) -> None:
-        """Serve the OpenAI dialect from the model on this machine, and meter every call."""
-        import asyncio
+        """Serve OpenAI's and Anthropic's dialects, local first, and meter every call."""
         import logging
 
+        from breakeven.config import find_file
+        from breakeven.config.watch import LiveSettings
         from breakeven.gateway.server import new_event_loop
 
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         with console.reporting_errors():
-            settings = _with_flags(console.load_settings(config), host, port, model)
+            path = find_file(config)
+            live = LiveSettings(
+                path,
+                _with_flags(console.load_settings(path), host, port, model),
+                adjust=lambda settings: _with_flags(settings, host, port, model),
+            )
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                runner.run(_serve(settings, as_json=as_json))
+                runner.run(_serve(live, as_json=as_json))
 
 
 def _with_flags(settings: Settings, host: str | None, port: int | None, model: str | None) -> Settings:
@@ -51,17 +62,18 @@ def _with_flags(settings: Settings, host: str | None, port: int | None, model: s
     return settings.model_copy(update=update)
 
 
-async def _serve(settings: Settings, *, as_json: bool) -> None:
+async def _serve(live: LiveSettings, *, as_json: bool) -> None:
     from breakeven.gateway.app import Gateway
     from breakeven.gateway.assembly import assemble
     from breakeven.gateway.server import GatewayServer, bind
 
+    settings = live.current
     home = console.home_of(settings)
     progress = console.DownloadProgress(hidden=as_json)
     with bind(settings.gateway.host, settings.gateway.port) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://{host if ':' not in host else f'[{host}]'}:{port}"
-        async with assemble(settings, home, progress=progress) as assembly:
+        async with assemble(settings, home, progress=progress) as assembly, _following(live, assembly):
             progress.close()
             server = GatewayServer(Gateway(lambda: assembly.desk), settings.gateway.shutdown_seconds)
             async with server.running(listener):
@@ -75,6 +87,22 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
                     console.err.print(f"[bold green]ready[/] at [bold]{url}/v1[/]   (stop with Ctrl-C)")
                 await server.until_stopped()
                 console.err.print("stopping: calls in flight may finish, then the books are closed")
+
+
+@asynccontextmanager
+async def _following(live: LiveSettings, assembly: Assembly) -> AsyncIterator[None]:
+    """Take on changes of the file as they are saved, and on SIGHUP at once."""
+    assembly.follow(live)
+    loop = asyncio.get_running_loop()
+    watching = loop.create_task(live.watch())
+    reloads: set[asyncio.Task[bool]] = set()
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(loop.create_task(live.reload())))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, *reloads, return_exceptions=True)
 
 
 def _announce(url: str, home: Path, assembly: Assembly) -> None:

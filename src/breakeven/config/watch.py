@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 Apply: TypeAlias = Callable[[Settings], Awaitable[None]]
 """Takes on new settings, or raises a `BreakevenError` and leaves everything as it was."""
 
-AT_START_ONLY = ("home", "ledger")
+AT_START_ONLY = ("home", "engine", "ledger", "box")
 """Keys that a running gateway cannot take on, beside its address."""
 
 

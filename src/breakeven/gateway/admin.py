@@ -68,7 +68,7 @@ async def explain(desk: Desk, scope: Scope, receive: Receive, send: Send) -> Non
         facts = facts_of(desk, labels, request.model, prompt_bytes=request.prompt_bytes(), request=request)
     else:
         facts = facts_of(desk, labels, read_model(document), prompt_bytes=len(body))
-    await respond_json(send, msgspec.to_builtins(desk.planner.plan(facts, labels), str_keys=True, enc_hook=_encoded))
+    await respond_json(send, desk.planner.plan(facts, labels).document())
 
 
 PAGES = {"/admin": overview, "/admin/decisions": decisions}
@@ -88,9 +88,3 @@ def _budget(standing: Any) -> dict[str, Any]:
         "spent_usd": None if balance is None else format(balance.spent, "f"),
         "reserved_usd": None if balance is None else format(balance.reserved, "f"),
     }
-
-
-def _encoded(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise NotImplementedError(f"{type(value).__name__} has no JSON form")

@@ -24,6 +24,7 @@ from breakeven.box.power import metered_energy
 from breakeven.catalog.machines import box_cost, box_figures
 from breakeven.catalog.prices import open_book
 from breakeven.config import Settings
+from breakeven.config.watch import LiveSettings
 from breakeven.gateway.decisions import Decisions
 from breakeven.gateway.desk import Desk, Readiness
 from breakeven.gateway.gauges import gauges
@@ -38,13 +39,11 @@ from breakeven.gateway.telemetry import exporting_spans
 from breakeven.ledger.ledger import Ledger
 from breakeven.ledger.records import Call
 from breakeven.providers.base import Provider
+from breakeven.routing.forecast import RecentForecast
 from breakeven.routing.runtime import Runtime
 from breakeven.routing.table import RoutingTable
 
 log = logging.getLogger(__name__)
-
-AT_NEXT_START = ("home", "engine", "ledger", "box")
-"""Tables of the configuration that a running gateway cannot take on."""
 
 
 @dataclass(slots=True)
@@ -63,6 +62,7 @@ class _Parts:
     occupancy: Occupancy
     energy: Energy
     runtime: Runtime
+    forecast: RecentForecast
     metrics: Metrics
     decisions: Decisions
     responses: ResponseCache
@@ -77,22 +77,24 @@ class Assembly:
         engine: the embedded engine, if this gateway runs one.
         engine_start: its first load, still under way when the gateway opens; fails as ``Engine.start`` does.
         notes: what a person should know, a sentence each.
-        trouble: why the latest configuration was refused; ``None`` when it was not.
+        live: the file that the settings follow, if they follow one.
     """
 
-    def __init__(
-        self, parts: _Parts, settings: Settings, engine_start: asyncio.Task[None] | None, notes: tuple[str, ...]
-    ) -> None:
+    def __init__(self, parts: _Parts, engine_start: asyncio.Task[None] | None, notes: tuple[str, ...]) -> None:
         self._parts = parts
-        self.settings = settings
         self.engine = parts.engine
         self.engine_start = engine_start
         self.notes = notes
-        self.trouble: str | None = None
+        self.live: LiveSettings | None = None
         self.desk: Desk
 
-    async def lay_desk(self, settings: Settings) -> tuple[str, ...]:
-        """Take on settings; calls in flight end as they began. Returns what takes a restart, a sentence each.
+    def follow(self, live: LiveSettings) -> None:
+        """Lay the desk anew whenever the file changes and holds water."""
+        self.live = live
+        live.subscribe(self.lay_desk)
+
+    async def lay_desk(self, settings: Settings) -> None:
+        """Take on settings; calls in flight end as they began. ``[engine]``, ``[ledger]`` and ``[box]`` stay.
 
         Raises:
             InputError: the settings cannot be carried out; then the old ones hold on.
@@ -111,12 +113,13 @@ class Assembly:
         )
         self.desk = Desk(
             table=table,
-            planner=Planner(settings, table, parts.runtime, parts.accounts, metering),
+            planner=Planner(settings, table, parts.runtime, parts.accounts, metering, parts.forecast),
             runtime=parts.runtime,
             accounts=parts.accounts,
             ledger=parts.ledger,
             metering=metering,
             occupancy=parts.occupancy,
+            forecast=parts.forecast,
             metrics=parts.metrics,
             decisions=parts.decisions,
             responses=parts.responses,
@@ -125,11 +128,7 @@ class Assembly:
             max_body_bytes=settings.gateway.max_body_bytes,
             heartbeat_seconds=settings.gateway.heartbeat_seconds,
         )
-        before, self.settings = self.settings, settings
-        self.trouble = None
         await parts.servers.retire()
-        changed = [name for name in AT_NEXT_START if getattr(before, name) != getattr(settings, name)]
-        return tuple(f"[{name}] has changed and takes effect at the next start." for name in changed)
 
     def _readiness(self) -> Readiness:
         parts = self._parts
@@ -143,8 +142,8 @@ class Assembly:
             ready = ready and state.phase == "ready"
         if parts.accounts.trouble is not None:
             checks["accounts"] = parts.accounts.trouble
-        if self.trouble is not None:
-            checks["configuration"] = f"the old one holds on, the new one was refused: {self.trouble}"
+        if self.live is not None and self.live.problem is not None:
+            checks["configuration"] = self.live.problem
         return Readiness(ready, checks)
 
 
@@ -216,12 +215,13 @@ async def assemble(
             occupancy=occupancy,
             energy=energy,
             runtime=runtime,
+            forecast=RecentForecast(occupancy),
             metrics=metrics,
             decisions=decisions,
             responses=ResponseCache(),
             observers=tuple(observers),
         )
-        assembly = Assembly(parts, settings, engine_start, tuple(notes))
+        assembly = Assembly(parts, engine_start, tuple(notes))
         await assembly.lay_desk(settings)
         yield assembly
 

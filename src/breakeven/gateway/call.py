@@ -176,9 +176,12 @@ class PlannedCall(ABC):
         bound = self.upper_bound(route)
         return await self.desk.accounts.reserve(spender, bound, self.booking.arrival.unix)
 
-    async def book(self, observation: Observation, reservation: Reservation) -> None:
-        """Price an attempt that has ended, and turn what was held for it into what it cost."""
+    async def book(self, observation: Observation, reservation: Reservation, route: Route) -> None:
+        """Price an attempt that has ended, learn from it, and turn what was held for it into what it cost."""
         attempt = self.booking.add(observation)
+        if observation.outcome == "completed" and attempt.tokens is not None:
+            seconds = attempt.box_seconds if attempt.box_seconds is not None else attempt.durations.total
+            self.desk.forecast.observe(route, attempt.tokens.input, attempt.tokens.output, seconds or 0.0)
         unserved = attempt.tokens is None and attempt.outcome in ("failed", "refused")
         await self.desk.accounts.settle(reservation, ZERO_USD if unserved else attempt.cost)
 

@@ -14,6 +14,7 @@ from breakeven.gateway.metrics import Metrics
 from breakeven.gateway.planner import Planner
 from breakeven.ledger.ledger import Ledger
 from breakeven.ledger.records import Call
+from breakeven.routing.forecast import RecentForecast
 from breakeven.routing.runtime import Runtime
 from breakeven.routing.table import RoutingTable
 
@@ -39,6 +40,7 @@ class Desk:
         ledger: where calls are booked.
         metering: what they cost.
         occupancy: how busy the local box is.
+        forecast: how long calls take.
         metrics / decisions: what is shown of calls.
         observers: told of each call as it enters the books.
         readiness: asked by ``/ready``.
@@ -54,6 +56,7 @@ class Desk:
     ledger: Ledger
     metering: Metering
     occupancy: Occupancy
+    forecast: RecentForecast
     metrics: Metrics
     decisions: Decisions
     observers: tuple[Callable[[Call], None], ...]

@@ -78,14 +78,14 @@ class Embeddings(PlannedCall):
             whole = await _ask(route, outgoing)
         except BreakevenError as error:
             outcome: Outcome = "failed" if isinstance(error, UpstreamError) else "refused"
-            await self.book(exchange.observe(outcome, None, error.code), reservation)
+            await self.book(exchange.observe(outcome, None, error.code), reservation, route)
             return Failed(error)
         except BaseException as error:
             gone = not isinstance(error, Exception)
             observation = exchange.observe("client_left" if gone else "failed", None, None if gone else "gateway_fault")
-            await self.book(observation, reservation)
+            await self.book(observation, reservation, route)
             raise
-        await self.book(exchange.observe("completed", whole), reservation)
+        await self.book(exchange.observe("completed", whole), reservation, route)
         self._whole = (route, planned.reason, whole)
         return Delivered(tokens=whole.usage.total if whole.usage is not None else None)
 

@@ -114,18 +114,20 @@ class Generation(PlannedCall):
         except (BreakevenError, TimeoutError) as raised:
             fault = raised if isinstance(raised, BreakevenError) else self._overdue(route)
             outcome = _outcome(fault, reader)
-            await self.book(exchange.observe(outcome, reader if outcome == "cut" else None, fault.code), reservation)
+            await self.book(
+                exchange.observe(outcome, reader if outcome == "cut" else None, fault.code), reservation, route
+            )
             return Failed(fault, self.delivery.begun)
         except Exception:
-            await self.book(exchange.observe("failed", None, "gateway_fault"), reservation)
+            await self.book(exchange.observe("failed", None, "gateway_fault"), reservation, route)
             raise
         except BaseException:
-            await self.book(exchange.observe("client_left", reader), reservation)
+            await self.book(exchange.observe("client_left", reader), reservation, route)
             raise
         failed = self._judge(reader)
         answer.gate = None if failed is None else failed.gate
         error_code = None if failed is None else f"gate:{failed.gate}"
-        await self.book(exchange.observe("completed", reader, error_code), reservation)
+        await self.book(exchange.observe("completed", reader, error_code), reservation, route)
         self._answer_ready = answer
         tokens = reader.usage.total if reader.usage is not None else None
         return Delivered(tokens=tokens) if failed is None else GateFailed(failed.gate, failed.why, tokens=tokens)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 
+from breakeven.config.addresses import is_loopback
 from breakeven.errors import ConfigError
 
 
@@ -31,13 +31,3 @@ def require_key_beyond_loopback(host: str, keys: int) -> None:
         "a loopback address, since there is no key",
         remedy="`breakeven keys create NAME` makes one; [keys.NAME] takes one from the environment.",
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name stays on this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

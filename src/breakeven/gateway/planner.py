@@ -14,7 +14,9 @@ from breakeven.economics.tokens import TokenCounts
 from breakeven.gateway.labels import Labels
 from breakeven.gateway.metering import Metering
 from breakeven.privacy.clearance import Label
+from breakeven.providers.base import Hints
 from breakeven.routing.facts import CallFacts, TargetState
+from breakeven.routing.forecast import WaitForecast
 from breakeven.routing.plan import Plan, plan
 from breakeven.routing.policy import terms
 from breakeven.routing.runtime import Runtime
@@ -36,12 +38,14 @@ class Planner:
         runtime: Runtime,
         accounts: Accounts,
         metering: Metering,
+        forecast: WaitForecast,
     ) -> None:
         self._settings = settings
         self._table = table
         self._runtime = runtime
         self._accounts = accounts
         self._metering = metering
+        self._forecast = forecast
 
     @property
     def default_data(self) -> Label:
@@ -89,6 +93,7 @@ class Planner:
             max_output_tokens=route.max_output_tokens,
             capabilities=route.capabilities,
             breaker=self._runtime.breakers.state((provider.name, route.model)),
+            wait_seconds=self._wait(route, facts) if weighs or facts.deadline_seconds is not None else None,
             expected_usd=self._expected_usd(route, facts) if weighs else None,
             budget_left_usd=self._accounts.left(self._spender(route, labels, task)),
             ready=provider.availability() != "gone",
@@ -96,6 +101,10 @@ class Planner:
             retains=route.retains,
             trains=route.trains,
         )
+
+    def _wait(self, route: Route, facts: CallFacts) -> float | None:
+        hints = Hints(agent=facts.agent, priority=facts.priority or "interactive")
+        return self._forecast.seconds(route, facts.prompt_tokens_estimate, _typical_output(facts), hints)
 
     def _spender(self, route: Route, labels: Labels, task: str | None) -> Spender:
         provider = route.provider
@@ -107,6 +116,10 @@ class Planner:
         price = self._metering.price(route.provider, route.model, time.time())
         if price is None:
             return None
-        output = min(facts.max_output_tokens or TYPICAL_OUTPUT_TOKENS, TYPICAL_OUTPUT_TOKENS)
-        cost = price_call(TokenCounts(uncached_input=facts.prompt_tokens_estimate, output=output), price.rates)
+        counts = TokenCounts(uncached_input=facts.prompt_tokens_estimate, output=_typical_output(facts))
+        cost = price_call(counts, price.rates)
         return None if cost is None else cost.total
+
+
+def _typical_output(facts: CallFacts) -> int:
+    return min(facts.max_output_tokens or TYPICAL_OUTPUT_TOKENS, TYPICAL_OUTPUT_TOKENS)

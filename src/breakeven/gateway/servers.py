@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from breakeven.box.discovery import Found
 from breakeven.config import ProviderSettings
 from breakeven.config.secrets import read_secret
-from breakeven.gateway.keys import is_loopback
 from breakeven.ledger.records import Locality
 from breakeven.providers.base import Dialect, Provider
 from breakeven.providers.http import HttpProvider
@@ -67,11 +65,9 @@ class Servers:
             await server.close()
 
     def _open(self, name: str, settings: ProviderSettings) -> HttpProvider:
-        host = urlsplit(settings.base_url).hostname or ""
         key = f"providers.{name}.key"
         secrets = [read_secret(key, reference, self._environment) for reference in settings.key_references]
-        locality = settings.locality or ("local" if is_loopback(host) else "remote")
-        return _server(name, settings, locality, KeyRing(name, secrets, self._key_cooldown))
+        return _server(name, settings, settings.effective_locality, KeyRing(name, secrets, self._key_cooldown))
 
 
 def _server(name: str, settings: ProviderSettings, locality: Locality, keys: KeyRing) -> HttpProvider:
