@@ -38,6 +38,18 @@ def test_a_window_makes_wait_no_longer_than_it_must() -> None:
     assert window.wait(1, 60) == 0
 
 
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.floats(0, 40)), max_size=30))
+def test_what_is_used_is_what_was_settled_within_the_window(calls: list[tuple[int, int, float]]) -> None:
+    window, now, taken = Window(10, 60), 0.0, []
+    for expected, used, passed in calls:
+        charge = window.take(expected, now)
+        started, now = now, now + passed
+        window.used(now)
+        window.settle(charge, used)
+        taken.append((started, used))
+        assert window.used(now) == sum(amount for at, amount in taken if at > now - 60)
+
+
 async def starts(limiter: Limiter, calls: int, *, tokens: int = 0, seconds: float = 0.0) -> list[float]:
     loop, begun = asyncio.get_running_loop(), []
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from breakeven.config import parse
+from breakeven.errors import InputError
 from breakeven.routing.runtime import Runtime
 
 TARGET = ("p", "m")
@@ -57,3 +60,16 @@ def test_the_way_of_retrying_follows_the_settings() -> None:
     runtime.reconfigure(parse({"policy": {"retries": 7}}))
 
     assert runtime.retry.retries == 7
+
+
+def test_a_gate_whose_function_is_not_there_is_refused_and_nothing_changes() -> None:
+    runtime = failing()
+    broken = parse({"policy": {"retries": 7}, "tasks": {"t": {"gates": {"check": "no_such_module_here:f"}}}})
+
+    with pytest.raises(InputError, match="no_such_module_here"):
+        runtime.reconfigure(broken)
+    with pytest.raises(InputError, match="no_such_module_here"):
+        Runtime(broken, clock=lambda: 0.0)
+
+    assert runtime.retry.retries == 2
+    assert runtime.breakers.state(TARGET) == "open"

@@ -36,10 +36,11 @@ NO_LIMITS = Limits()
 
 @dataclass(slots=True)
 class Charge:
-    """What a call took from a window, and when; settled once the true amount is known."""
+    """What a call took from a window, and when."""
 
     at: float
     amount: int
+    counted: bool = True
 
 
 class Window:
@@ -52,12 +53,15 @@ class Window:
         self.limit = limit
         self._seconds = seconds
         self._charges: deque[Charge] = deque()
+        self._used = 0
 
     def used(self, now: float) -> int:
         """What was taken within the last ``seconds``."""
         while self._charges and self._charges[0].at <= now - self._seconds:
-            self._charges.popleft()
-        return sum(charge.amount for charge in self._charges)
+            charge = self._charges.popleft()
+            charge.counted = False
+            self._used -= charge.amount
+        return self._used
 
     def wait(self, amount: int, now: float) -> float:
         """Seconds until ``amount`` may be taken; more than the limit may be taken once nothing else is."""
@@ -74,19 +78,27 @@ class Window:
         """Take it, whether or not it may be."""
         charge = Charge(now, amount)
         self._charges.append(charge)
+        self._used += amount
         return charge
+
+    def settle(self, charge: Charge, amount: int) -> None:
+        """Replace what a call was expected to take by what it took."""
+        if charge.counted:
+            self._used += amount - charge.amount
+        charge.amount = amount
 
 
 class Slot:
     """Leave to call a provider once."""
 
-    def __init__(self, charge: Charge | None) -> None:
+    def __init__(self, window: Window | None = None, charge: Charge | None = None) -> None:
+        self._window = window
         self._charge = charge
 
     def settle(self, tokens: int) -> None:
         """Replace the estimate by the tokens that were used."""
-        if self._charge is not None:
-            self._charge.amount = tokens
+        if self._window is not None and self._charge is not None:
+            self._window.settle(self._charge, tokens)
 
 
 class Limiter:
@@ -126,7 +138,7 @@ class Limiter:
             RateLimited: when its turn does not come in time.
         """
         if self.limits == NO_LIMITS:
-            yield Slot(None)
+            yield Slot()
             return
         self._waiting += 1
         try:
@@ -158,7 +170,8 @@ class Limiter:
             now = self._clock()
             if self._requests is not None:
                 self._requests.take(1, now)
-            return Slot(self._tokens.take(tokens, now) if self._tokens is not None else None)
+            charge = self._tokens.take(tokens, now) if self._tokens is not None else None
+            return Slot(self._tokens, charge)
 
     def _too_late(self, within: float | None) -> RateLimited:
         return RateLimited(

@@ -12,6 +12,9 @@ from breakeven.errors import ModelNotFound
 from breakeven.privacy.clearance import Label
 from breakeven.routing.facts import CallFacts
 
+DEFAULT_SOURCE = "policy.default_data"
+"""Who labels the data that nobody else has labelled."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -50,9 +53,6 @@ def strictest(declared: Mapping[str, Label | None], default: Label) -> tuple[Lab
         if (who := next((who for who, given in said.items() if given == label), None)) is not None:
             return label, who
     return default, DEFAULT_SOURCE
-
-
-DEFAULT_SOURCE = "policy.default_data"
 
 
 def terms(
