@@ -132,6 +132,35 @@ def test_a_meter_gives_the_idle_draw_and_that_at_work() -> None:
     assert result.watts.load > 10
 
 
+class Queue:
+    """A server that stood without a CPU for so long."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def read(self) -> dict[str, float]:
+        return {"thread": 0.0}
+
+    def waited_since(self, before: dict[str, float]) -> float:
+        return self.seconds
+
+
+def test_time_without_a_cpu_is_taken_out_of_a_reading_alike() -> None:
+    reading = Reading(10.0, [(12.0, 1), (14.0, 2)], prefill=1.8, decode=2.0, output_tokens=2)
+    alone = reading.without(0.25)
+    assert alone.marks == [(11.5, 1), (13.0, 2)]
+    assert (alone.prefill, alone.decode, alone.load) == (pytest.approx(1.35), pytest.approx(1.5), None)
+
+
+def test_what_the_server_waited_for_a_cpu_is_kept_and_never_makes_a_time_vanish() -> None:
+    with serving("ollama") as server:
+        result = bench(server, cpu_queue=Queue(1e6))
+    assert result.waited_share == pytest.approx(0.9)
+    assert all(point.seconds.median > 0 for point in result.prefill)
+    with serving("ollama") as server:
+        assert bench(server, cpu_queue=Queue(0)).waited_share == 0
+
+
 def test_progress_names_what_is_done_and_ends_at_the_whole() -> None:
     seen: list[tuple[str, float]] = []
     with serving("ollama") as server:

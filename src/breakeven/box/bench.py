@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from breakeven.box.bench_client import BenchClient, Reading, WordsDialect
 from breakeven.box.meters import PowerMeter
+from breakeven.box.pressure import CpuQueue
 from breakeven.catalog.measurements import DecodePoint, PrefillPoint, Spread, TimedBy, Watts
 from breakeven.units import Seconds, Tokens
 
@@ -48,6 +49,8 @@ class BenchPlan:
 ALL_LENGTHS = (32, 128, 512, 1024, 2048, 4096, 8192, 16_384, 32_768)
 QUICK_LENGTHS = (32, 128, 512, 1536)
 MARGIN_TOKENS = 16
+MOST_TAKEN_OUT = 0.9
+"""Share of a call's time beyond which waiting for a CPU cannot be told from its work."""
 
 
 def bench_plan(*, quick: bool, context: Tokens | None, most_parallel: int) -> BenchPlan:
@@ -86,6 +89,7 @@ class BenchResult:
     cached_seconds: Seconds | None = None
     cached_prompt_tokens: Tokens | None = None
     watts: Watts | None = None
+    waited_share: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -94,6 +98,7 @@ class Bench:
 
     Args:
         seed: of the random prompts; a new one each time, or a server's cache on disk might know them.
+        cpu_queue: of the server, where it is known: time it waited for a CPU is taken out of its times.
         sleep: waits between readings of the meter.
     """
 
@@ -104,10 +109,13 @@ class Bench:
         *,
         seed: int,
         meter: PowerMeter | None = None,
+        cpu_queue: CpuQueue | None = None,
         step: Step = lambda _doing, _share: None,
         sleep: Callable[[Seconds], object] = asyncio.sleep,
     ) -> None:
         self._client, self._plan, self._meter, self._step, self._sleep = client, plan, meter, step, sleep
+        self._cpu_queue = cpu_queue
+        self._waited_seconds = self._watched_seconds = 0.0
         self._rng = random.Random(seed)  # noqa: S311  not a secret
         self._result = BenchResult()
         self._overheads: list[Seconds] = []
@@ -131,6 +139,8 @@ class Bench:
             if not await self._together(parallel):
                 break
         await self._from_cache()
+        if self._watched_seconds:
+            self._result.waited_share = self._waited_seconds / self._watched_seconds
         if self._overheads:
             self._result.overhead_seconds = median(self._overheads)
         if self._meter is not None and idle is not None and self._energy_seconds:
@@ -175,7 +185,7 @@ class Bench:
         readings = []
         for number in range(runs):
             self._step(f"prompt of {length:,} tokens, run {number + 1} of {runs}", self._share(number / runs))
-            readings.append(await self._timed(length))
+            readings += await self._timed(length)
         self._done += 1
         seen = round(median([_prompt_tokens(reading) for reading in readings]))
         if seen < 0.8 * length:
@@ -208,8 +218,7 @@ class Bench:
                     f"{parallel} answers at once after {length:,} tokens, run {number + 1} of {runs}",
                     self._share(number / runs),
                 )
-                calls = [self._timed(length) for _ in range(parallel)]
-                common = _common_step(await asyncio.gather(*calls))
+                common = _common_step(await self._timed(length, parallel))
                 if common is not None:
                     steps.append(common)
             if not steps:
@@ -233,15 +242,23 @@ class Bench:
         self._result.cached_seconds = reading.first_token_seconds
         self._result.cached_prompt_tokens = _prompt_tokens(reading)
 
-    async def _timed(self, length: Tokens) -> Reading:
-        prompt = self._client.dialect.prompt(length, self._rng)
+    async def _timed(self, length: Tokens, parallel: int = 1) -> list[Reading]:
+        """So many calls at once, with the time the server waited for a CPU taken out."""
+        prompts = [self._client.dialect.prompt(length, self._rng) for _ in range(parallel)]
         before = None if self._meter is None else self._meter.read()
-        reading = await self._client.call(prompt, self._plan.output_tokens)
+        queued = None if self._cpu_queue is None else self._cpu_queue.read()
+        readings = await asyncio.gather(*(self._client.call(prompt, self._plan.output_tokens) for prompt in prompts))
+        elapsed = max(reading.last for reading in readings) - min(reading.sent for reading in readings)
         after = None if self._meter is None else self._meter.read()
         if before is not None and after is not None:
             self._energy_watt_hours += after - before
-            self._energy_seconds += reading.last - reading.sent
-        return reading
+            self._energy_seconds += elapsed
+        if self._cpu_queue is None or not queued:
+            return readings
+        waited = min(self._cpu_queue.waited_since(queued), MOST_TAKEN_OUT * elapsed)
+        self._waited_seconds += waited
+        self._watched_seconds += elapsed
+        return [reading.without(waited / elapsed) for reading in readings]
 
     @property
     def _budget(self) -> Seconds:

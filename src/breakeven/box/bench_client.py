@@ -6,7 +6,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -59,6 +59,16 @@ class Reading:
     def first_token_seconds(self) -> Seconds:
         """From the request to the first token, transport included."""
         return self.first - self.sent
+
+    def without(self, waited_share: float) -> Reading:
+        """The same, had the server not waited for a CPU that share of the time."""
+        kept = 1 - waited_share
+
+        def less(seconds: Seconds | None) -> Seconds | None:
+            return None if seconds is None else seconds * kept
+
+        marks = [(self.sent + (at - self.sent) * kept, count) for at, count in self.marks]
+        return replace(self, marks=marks, prefill=less(self.prefill), decode=less(self.decode), load=less(self.load))
 
     def step_seconds(self, since: Seconds | None = None, until: Seconds | None = None) -> Seconds | None:
         """Mean time between tokens that arrived in that stretch; ``None`` of fewer than five."""

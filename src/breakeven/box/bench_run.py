@@ -13,7 +13,7 @@ from breakeven.box.bench_client import BenchClient
 from breakeven.box.bench_target import Target
 from breakeven.box.host import describe_host
 from breakeven.box.power import choose_meter
-from breakeven.box.pressure import PressureWatch
+from breakeven.box.pressure import CpuQueue, PressureWatch
 from breakeven.catalog.measurements import Conditions, Measurement
 from breakeven.config import BoxSettings
 
@@ -42,8 +42,10 @@ async def take_measurement(
     watch = PressureWatch()
     client = BenchClient(target.root, target.dialect, key=target.key)
     meter = choose_meter(box.power_meter).meter
+    cpu_queue = None if target.pid is None else CpuQueue(target.pid)
+    bench = Bench(client, plan, seed=secrets.randbits(64), meter=meter, cpu_queue=cpu_queue, step=step)
     try:
-        result = await Bench(client, plan, seed=secrets.randbits(64), meter=meter, step=step).run()
+        result = await bench.run()
     finally:
         await client.close()
     shares = watch.shares()
@@ -61,7 +63,9 @@ async def take_measurement(
         prefill=tuple(result.prefill),
         decode=tuple(result.decode),
         overhead_seconds=round(result.overhead_seconds, 6),
-        conditions=Conditions(_rounded(shares.cpu), _rounded(shares.memory), tuple(result.notes)),
+        conditions=Conditions(
+            _rounded(shares.cpu), _rounded(shares.memory), _rounded(result.waited_share), tuple(result.notes)
+        ),
         load_seconds=_rounded(target.load_seconds or result.load_seconds),
         cached_seconds=_rounded(result.cached_seconds),
         cached_prompt_tokens=result.cached_prompt_tokens,

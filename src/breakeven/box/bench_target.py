@@ -42,6 +42,7 @@ class Target:
     Attributes:
         root: its address, without ``/v1``.
         shape: the catalogue's row of its model, where size and quantisation tell.
+        pid: of its process, where it is ours.
         load_seconds: how long loading took, if it was loaded for this.
     """
 
@@ -51,6 +52,7 @@ class Target:
     used: EngineUsed
     key: str | None = None
     shape: str | None = None
+    pid: int | None = None
     load_seconds: Seconds | None = None
 
     @property
@@ -115,6 +117,7 @@ async def _engine(settings: Settings, home: Path, model: str | None, progress: P
             used,
             key=engine.key,
             shape=match_shape(shape.parameter_count, shape.quantisation),
+            pid=engine.pid,
             load_seconds=loaded,
         )
     finally:

@@ -29,6 +29,31 @@ def stalled_seconds(resource: Resource, root: Path = PRESSURE) -> Seconds | None
     return int(found[1]) / 1e6 if found else None
 
 
+class CpuQueue:
+    """How long a process's busiest waiter among its threads stood ready without a CPU (Linux ``schedstat``).
+
+    Args:
+        pid: the process.
+    """
+
+    def __init__(self, pid: int, root: Path = Path("/proc")) -> None:
+        self._tasks = root / str(pid) / "task"
+
+    def read(self) -> dict[str, Seconds]:
+        """Seconds each thread has waited so far; empty where the kernel does not count."""
+        waited: dict[str, Seconds] = {}
+        for stat in self._tasks.glob("*/schedstat"):
+            try:
+                waited[stat.parent.name] = int(stat.read_text(encoding="ascii").split()[1]) / 1e9
+            except (OSError, ValueError, IndexError):  # the thread is gone, or the kernel counts otherwise
+                continue
+        return waited
+
+    def waited_since(self, before: dict[str, Seconds]) -> Seconds:
+        """Of the thread that waited longest since that reading."""
+        return max((now - before.get(thread, 0.0) for thread, now in self.read().items()), default=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class PressureShares:
     """Share of a stretch of time in which some process waited; ``None`` where the kernel does not count."""

@@ -81,17 +81,20 @@ class Conditions(msgspec.Struct, frozen=True):
     Attributes:
         cpu_pressure: share of the run in which some process waited for a CPU.
         memory_pressure: share in which some process waited for memory.
+        waited: share in which the server itself stood ready without a CPU; that time is taken out of the figures.
         notes: what a reader should know, a sentence each.
     """
 
     cpu_pressure: float | None = None
     memory_pressure: float | None = None
+    waited: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def noisy(self) -> bool:
         """Whether neighbours may have slowed the run down."""
-        return max(self.cpu_pressure or 0.0, self.memory_pressure or 0.0) > NOISY_SHARE
+        cpu = self.cpu_pressure if self.waited is None else self.waited
+        return max(cpu or 0.0, self.memory_pressure or 0.0) > NOISY_SHARE
 
 
 class Measurement(msgspec.Struct, frozen=True):

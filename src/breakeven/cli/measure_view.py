@@ -87,9 +87,11 @@ def _lines(taken: Measurement) -> list[str]:
     else:
         watts = taken.watts
         lines.append(f"Draw                 {watts.idle:g} W idle, {watts.load:g} W at work, by {watts.meter}")
-    pressure = taken.conditions.cpu_pressure
-    if pressure is not None:
-        lines.append(f"Waiting for a CPU    {pressure:.0%} of the run")
+    conditions = taken.conditions
+    if conditions.waited is not None:
+        lines.append(f"Waiting for a CPU    {conditions.waited:.0%} of the run, taken out of the times above")
+    elif conditions.cpu_pressure is not None:
+        lines.append(f"Waiting for a CPU    {conditions.cpu_pressure:.0%} of the run")
     return lines
 
 
