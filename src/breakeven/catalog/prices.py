@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,18 @@ class PriceBook:
                 if (row := self._row(provider, model, at, batch=False)) is not None:
                     yield row
 
+    def changes_between(self, provider: str, model: str, since: datetime, until: datetime) -> list[datetime]:
+        """The moments in ``since < t < until`` at which the row of a model may become another, in order."""
+        found = self._snapshot.loaded.find(provider, model)
+        moments: set[datetime] = set()
+        override = self._override_rows.get((provider, model))
+        if override is not None and override.effective is not None:
+            moments.add(_midnight(override.effective))
+        if found is not None:
+            for constraint in _constraints(found[1]):
+                moments.update(_moments(constraint, since, until))
+        return sorted(moment for moment in moments if since < moment < until)
+
     def providers_of(self, model: str) -> list[str]:
         """Names of the providers that list a model."""
         return sorted({p.id for p in self._snapshot.loaded.providers if p.find_model(model) is not None})
@@ -157,6 +169,29 @@ def _standing_price(model: ModelInfo, at: datetime) -> ConditionalPrice:
         if candidate.constraint is None or candidate.constraint.active(at):
             return candidate
     return model.prices[0]
+
+
+def _constraints(model: ModelInfo) -> Iterator[Any]:
+    standard = model.prices if isinstance(model.prices, list) else []
+    for holder in (*standard, *(model.price_variants or ())):
+        if holder.constraint is not None:
+            yield holder.constraint
+
+
+def _moments(constraint: Any, since: datetime, until: datetime) -> Iterator[datetime]:
+    """When a constraint begins or ends to hold: once on a date, or twice a day."""
+    start_date = getattr(constraint, "start_date", None)
+    if start_date is not None:
+        yield _midnight(start_date)
+        return
+    for days in range((until - since).days + 3):
+        day = since.date() + timedelta(days=days - 1)
+        for time in (constraint.start_time, constraint.end_time):
+            yield datetime.combine(day, time, time.tzinfo or UTC).astimezone(UTC)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _batch_variant(model: ModelInfo, at: datetime) -> Any:

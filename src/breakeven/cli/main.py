@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": "breakeven.cli.plan",
     "measure": "breakeven.cli.measure",
     "simulate-cloud": "breakeven.cli.simulate_cloud",
+    "reprice": "breakeven.cli.reprice",
 }
 """Subcommand → module with a ``register(app)`` function."""
 

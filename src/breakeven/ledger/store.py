@@ -33,6 +33,7 @@ from breakeven.ledger.schema import (
     daily_totals,
     usage_buckets,
 )
+from breakeven.ledger.usage import UsagePart, read_usage
 
 PROGRAM_LIMIT = "54"  # class of PostgreSQL's codes for a value that is too long for an index or a row
 LOOKUP_PAGE = 500
@@ -150,6 +151,15 @@ class Store:
             if largest:
                 self._add_buckets.execute(connection, [bucket_row(bucket) for bucket in largest.values()])
         return len(largest)
+
+    def usage(self, since: float, until: float, *, origin: str | None = None) -> Iterator[UsagePart]:
+        """Who served the calls received in ``since <= t < until`` (Unix seconds), their tokens and bills, by column.
+
+        Raises:
+            LedgerUnavailable: the database is down or locked.
+        """
+        with _reporting_outages(), self._engine.connect() as connection:
+            yield from read_usage(connection, since, until, origin=origin)
 
     def buckets(self, since: float, until: float, *, origin: str | None = None) -> Iterator[UsageBucket]:
         """Buckets that start in ``since <= t < until`` (Unix seconds), oldest first, read page by page.
