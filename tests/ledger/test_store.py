@@ -84,6 +84,47 @@ def test_a_call_twice_in_one_batch_counts_once_and_the_first_wins(store: Store) 
     assert [one.model for one in all_calls(store)] == ["first"]
 
 
+def state(name: str, output: int, **changes: Any) -> Call:
+    return call(name, remote_attempt(tokens=TokenCounts(uncached_input=9, output=output)), **changes)
+
+
+@pytest.mark.parametrize("final_first", [True, False])
+def test_of_the_states_of_a_call_the_one_with_the_most_output_counts(store: Store, final_first: bool) -> None:
+    partial, final = state("a", 3, at=NOVEMBER + DAY), state("a", 412, at=NOVEMBER)
+    for one in (final, partial) if final_first else (partial, final):
+        store.merge([one, call("b", origin="import:codex")])
+    assert {one.id: one for one in all_calls(store)} == {"a": final, "b": call("b", origin="import:codex")}
+    totals, provenance = store.daily(FIRST, LAST)
+    counted = [{name: value for name, value in row.items() if name != "last_at"} for row in stored(totals)]
+    assert counted == [
+        {name: value for name, value in row.items() if name != "last_at"} for row in recomputed(all_calls(store))
+    ]
+    assert {(row.figure, row.source): row.attempts for row in provenance if row.figure == "tokens"} == {
+        ("tokens", "engine"): 1,
+        ("tokens", "provider"): 1,
+    }
+
+
+def test_a_merge_tells_what_it_changed(store: Store) -> None:
+    early, late, other = state("a", 3), state("a", 412), state("b", 1)
+    assert store.merge([early, other, early]) == ([early, other], [])
+    assert store.merge([late, other]) == ([], [late])
+    assert store.merge([late, early, other]) == ([], [])
+    assert store.merge([]) == ([], [])
+    assert store.known(["a", "b", "c"]) == {"a", "b"}
+
+
+def test_forgetting_an_origin_removes_all_of_it_and_nothing_else(store: Store) -> None:
+    store.insert([call("a")])
+    before = (all_calls(store), store.daily(FIRST, LAST))
+    store.merge([call("b", origin="import:codex")])
+    store.insert_buckets([bucket(origin="import:codex")])
+    assert store.known_buckets([bucket(origin="import:codex").id]) == {bucket(origin="import:codex").id}
+    assert store.forget("import:codex") == 2
+    assert (all_calls(store), store.daily(FIRST, LAST)) == before
+    assert all_buckets(store) == []
+
+
 def test_an_empty_batch_is_no_work(store: Store) -> None:
     assert store.insert([]) == 0
     assert store.days() is None

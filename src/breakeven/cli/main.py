@@ -20,6 +20,8 @@ COMMANDS = {
     "prices": "breakeven.cli.prices",
     "machines": "breakeven.cli.machines",
     "statement": "breakeven.cli.statement",
+    "import": "breakeven.cli.import_",
+    "export": "breakeven.cli.export",
     "plan": "breakeven.cli.plan",
     "measure": "breakeven.cli.measure",
     "simulate-cloud": "breakeven.cli.simulate_cloud",

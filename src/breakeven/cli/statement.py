@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from msgspec.structs import asdict
 from rich.table import Table
 
 from breakeven.cli.console import err, load_settings, out, print_json, reporting_errors
+from breakeven.cli.imported_view import show_imported
 from breakeven.units import UNKNOWN, tokens, usd, watt_hours
 
 if TYPE_CHECKING:
     from breakeven.config import Settings
+    from breakeven.ledger.imported import ImportedUsage
     from breakeven.ledger.statement import Avoided, Statement, Sum
 
 PATIENCE_SECONDS = 1.0
@@ -28,13 +32,14 @@ def register(app: typer.Typer) -> None:
     def statement(
         month: str | None = typer.Option(None, metavar="YYYY-MM", help="Calendar month in UTC; by default this one."),
         origin: str | None = typer.Option(
-            None, help="Only calls of this origin: gateway, or the source of an import. By default all."
+            None, help="Only calls of this origin: gateway, or an import such as import:claude-code. By default all."
         ),
         as_json: bool = typer.Option(False, "--json", help="Print JSON with exact amounts."),
         config_file: Path | None = typer.Option(None, "--config", help="Configuration file."),
     ) -> None:
         """What the month's calls used, what they cost, and what the cloud would have charged.
 
+        Imported usage stands beside that, each source by itself, because sources may tell of the same calls.
         Works while the gateway is running. Example: breakeven statement --month 2026-11 --json
         """
         with reporting_errors():
@@ -53,6 +58,7 @@ def show_statement(
     from breakeven.catalog.machines import box_cost
     from breakeven.ledger.database import FILE_NAME
     from breakeven.ledger.drain import recover
+    from breakeven.ledger.imported import summarise
     from breakeven.ledger.ledger import JOURNAL_FOLDER
     from breakeven.ledger.statement import Month, compute
     from breakeven.ledger.store import Store
@@ -66,7 +72,10 @@ def show_statement(
     store = Store.open(settings.ledger, settings.home)
     try:
         pending = recover(journal_folder, store, patience_seconds=PATIENCE_SECONDS)
-        totals, provenance = store.daily(month.since, month.until, origin=origin)
+        totals, provenance = store.daily(month.since, month.until, origin=origin, imported=False)
+        foreign, _ = store.daily(month.since, month.until, origin=origin, imported=True)
+        sources = {name: store.daily(month.since, month.until, origin=name)[1] for name in {t.origin for t in foreign}}
+        imported = summarise(foreign, sources, store.buckets(*month.seconds, origin=origin))
         days = store.days()
     finally:
         store.close()
@@ -74,17 +83,23 @@ def show_statement(
         err.print(f"{pending:,} bytes of calls are on their way into the ledger and not counted yet.")
     found = compute(month, totals, provenance, box_cost(settings.box))
     if found is None:
-        _say_empty(str(month), "" if days is None else f" The ledger holds calls from {days[0]} to {days[1]}.", as_json)
+        if imported and not as_json:
+            show_imported(str(month), imported, detailed=origin is not None)
+            return
+        hint = "" if days is None else f" The ledger holds calls from {days[0]} to {days[1]}."
+        _say_empty(str(month), hint, as_json, imported)
     elif as_json:
-        print_json(found)
+        print_json(asdict(found) | {"imported": imported})
     else:
         _show(found)
+        show_imported(str(month), imported, detailed=origin is not None)
 
 
-def _say_empty(month: str, hint: str, as_json: bool) -> None:
+def _say_empty(month: str, hint: str, as_json: bool, imported: Sequence[ImportedUsage] = ()) -> None:
     sentence = f"No calls in {month} yet.{hint or ' Point a client at `breakeven serve` and come back.'}"
     if as_json:
-        print_json({"month": month, "calls": {"total": 0}, "verdict": {"code": "no_calls", "sentence": sentence}})
+        verdict = {"code": "no_calls", "sentence": sentence}
+        print_json({"month": month, "calls": {"total": 0}, "verdict": verdict, "imported": imported})
     else:
         out.print(sentence)
 

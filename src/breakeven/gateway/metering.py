@@ -9,15 +9,14 @@ from typing import Protocol
 
 from breakeven.catalog.prices import PriceBook, PriceRow
 from breakeven.economics.local import BoxCost, LocalCost, local_cost
-from breakeven.economics.rates import price_call
 from breakeven.economics.tokens import TokenCounts
+from breakeven.ledger.pricing import priced, provenance
 from breakeven.ledger.records import (
     Attempt,
     CountedBy,
     Durations,
     Money,
     Outcome,
-    PriceProvenance,
 )
 from breakeven.providers.base import Provider
 
@@ -103,15 +102,15 @@ class Metering:
             watt_hours=None if watt_hours is None else float(watt_hours),
             power_meter=None if watt_hours is None else self._energy.meter,
             money=Money(
-                billed=Decimal(0) if local else _priced(seen.tokens, own),
+                billed=Decimal(0) if local else priced(seen.tokens, own),
                 marginal_energy=cost.marginal_energy if cost is not None else None,
                 idle_share=cost.idle_share if cost is not None else None,
                 amortisation_share=cost.amortisation_share if cost is not None else None,
-                counterfactual=_priced(seen.tokens, reference),
+                counterfactual=priced(seen.tokens, reference),
             ),
-            price=_provenance(own),
+            price=provenance(own),
             reference_model="/".join(self._reference),
-            reference_price=_provenance(reference),
+            reference_price=provenance(reference),
             error=seen.error,
         )
 
@@ -133,16 +132,3 @@ def estimate_tokens(prompt_characters: int, output_characters: int) -> TokenCoun
     """Counts for a stream that broke off before anybody counted: four characters to the token."""
     prompt, output = (-(-count // CHARACTERS_PER_TOKEN) for count in (prompt_characters, output_characters))
     return TokenCounts(uncached_input=prompt, output=output)
-
-
-def _priced(tokens: TokenCounts | None, row: PriceRow | None) -> Decimal | None:
-    if tokens is None or row is None:
-        return None
-    cost = price_call(tokens, row.rates)
-    return cost.total if cost is not None else None
-
-
-def _provenance(row: PriceRow | None) -> PriceProvenance | None:
-    if row is None:
-        return None
-    return PriceProvenance(row.source, row.effective.isoformat() if row.effective else None, row.snapshot)

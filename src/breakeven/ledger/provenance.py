@@ -26,9 +26,13 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def notes(provenance: Iterable[ProvenanceCount], box: BoxCost | None) -> list[Note]:
+    """A note for each source of each figure, the box's cost among them."""
+    return [*figure_notes(provenance), Note("local", _box_text(box))]
+
+
+def figure_notes(provenance: Iterable[ProvenanceCount]) -> list[Note]:
     """A note for each source of each figure."""
-    found = [Note(row.figure, _text(row), row.attempts) for row in provenance]
-    return [*found, Note("local", _box_text(box))]
+    return [Note(row.figure, _text(row), row.attempts) for row in provenance]
 
 
 def _text(row: ProvenanceCount) -> str:
@@ -39,6 +43,8 @@ def _text(row: ProvenanceCount) -> str:
             if row.source == "modelled":
                 return "modelled: (load − idle watts) × busy time; no meter"
             return f"measured by {row.source}"
+        case _ if not row.snapshot:
+            return f"{row.subject}: {row.source}"
         case _:
             dated = f"effective {row.effective}" if row.effective else "undated"
             return f"{row.subject} at {row.source}, {dated}, row {row.snapshot}"

@@ -26,6 +26,14 @@ CountedBy = Literal["engine", "provider", "estimate", "nobody"]
 
 Locality = Literal["local", "remote"]
 
+IMPORTED = "import:"
+"""How the origin of an imported record begins; the source follows."""
+
+
+def microseconds(at: float) -> int:
+    """A Unix time in seconds as the whole microseconds that databases keep."""
+    return round(at * 1_000_000)
+
 
 class Durations(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds of each phase; ``None`` where nobody says, as in most imported logs.
@@ -146,6 +154,13 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     task: str | None = None
     origin: str = "gateway"
 
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """Output, all tokens, and the earlier time first, to tell a later state of the same call by."""
+        counted = [attempt.tokens for attempt in self.attempts if attempt.tokens is not None]
+        output = sum(tokens.output for tokens in counted) if counted else -1
+        return output, sum(tokens.total for tokens in counted), -microseconds(self.received_at)
+
 
 class UsageBucket(msgspec.Struct, frozen=True, omit_defaults=True):
     """Usage that a source gives as a sum only: no single calls can be made of it, and no exact price where tiers go by
@@ -160,7 +175,7 @@ class UsageBucket(msgspec.Struct, frozen=True, omit_defaults=True):
         start / end: Unix seconds, the end excluded.
         tokens: their sum; ``None`` in a report of money alone.
         requests: how many calls; ``None`` when the source does not say.
-        batch: whether the provider's batch tier served them.
+        batch: whether the provider's batch tier served them; ``None`` when the source does not tell.
         account: project, workspace, key or user, by name or identifier, never a secret.
         variant: what else the source tells its rows apart by, for instance a service tier or a context window.
         money: ``billed`` and ``counterfactual`` or their ranges; the other parts stay ``None``.
@@ -174,7 +189,7 @@ class UsageBucket(msgspec.Struct, frozen=True, omit_defaults=True):
     end: float
     tokens: TokenCounts | None = None
     requests: int | None = None
-    batch: bool = False
+    batch: bool | None = None
     account: str | None = None
     variant: str = ""
     money: Money = Money()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
-from typing import Any
+from typing import Any, Literal
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.ledger.records import Attempt, Call
@@ -134,14 +134,20 @@ class Rollup:
             _add_sums(row, attempt)
             self._add_provenance(day, origin, attempt)
 
-    def total_rows(self) -> list[dict[str, Any]]:
-        """Rows of ``daily_totals``, in key order, so that concurrent writers lock them in the same order."""
-        return [dict(zip(TOTAL_KEY, key, strict=True)) | self.totals[key] for key in sorted(self.totals)]
+    def total_rows(self, *, sign: Literal[1, -1] = 1) -> list[dict[str, Any]]:
+        """Rows of ``daily_totals``, in key order, so that concurrent writers lock them in the same order; with a sign
+        of -1 they take these calls out again."""
+        rows = [dict(zip(TOTAL_KEY, key, strict=True)) | self.totals[key] for key in sorted(self.totals)]
+        if sign == -1:
+            for row in rows:
+                row.update({name: -row[name] for name in COUNTS})
+                row.update({name: exact.minus(row[name]) for name in EXACT_SUMS})
+        return rows
 
-    def provenance_rows(self) -> list[dict[str, Any]]:
-        """Rows of ``daily_provenance``, in key order."""
+    def provenance_rows(self, *, sign: Literal[1, -1] = 1) -> list[dict[str, Any]]:
+        """Rows of ``daily_provenance``, in key order; the sign as for ``total_rows``."""
         return [
-            dict(zip(PROVENANCE_KEY, key, strict=True)) | {"attempts": count}
+            dict(zip(PROVENANCE_KEY, key, strict=True)) | {"attempts": sign * count}
             for key, count in sorted(self.provenance.items())
         ]
 

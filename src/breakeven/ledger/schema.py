@@ -138,7 +138,7 @@ usage_buckets = sa.Table(
     sa.Column("start_at", Instant, nullable=False, index=True),
     sa.Column("end_at", Instant, nullable=False),
     sa.Column("requests", sa.BigInteger),
-    sa.Column("batch", sa.Boolean, nullable=False),
+    sa.Column("batch", sa.Boolean),
     sa.Column("account", sa.Text),
     sa.Column("variant", sa.Text, nullable=False),
     *(sa.Column(name, sa.BigInteger) for name in TOKEN_CLASSES),

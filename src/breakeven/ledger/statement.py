@@ -55,6 +55,12 @@ class Month(msgspec.Struct, frozen=True):
         """The first day of the next month."""
         return date(self.year + self.number // 12, self.number % 12 + 1, 1)
 
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Its beginning and its end, excluded, as Unix times."""
+        begin, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (self.since, self.until))
+        return begin.timestamp(), end.timestamp()
+
     def __str__(self) -> str:
         return f"{self.year:04}-{self.number:02}"
 

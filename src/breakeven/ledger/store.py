@@ -9,23 +9,25 @@ from contextlib import contextmanager
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from breakeven.config.settings import LedgerSettings
 from breakeven.errors import LedgerError, LedgerUnavailable, RecordRejected
 from breakeven.ledger import database
-from breakeven.ledger.records import Call, UsageBucket
+from breakeven.ledger.bulk import BulkInsert, Upserts
+from breakeven.ledger.records import IMPORTED, Call, UsageBucket, microseconds
 from breakeven.ledger.rollup import DailyTotal, ProvenanceCount, Rollup
 from breakeven.ledger.rows import attempt_row, bucket_from_row, bucket_row, call_from_rows, call_row
 from breakeven.ledger.schema import (
     COUNTS,
     EXACT_SUMS,
     PROVENANCE_KEY,
+    TOKEN_CLASSES,
     TOTAL_KEY,
     attempts,
     calls,
@@ -40,15 +42,22 @@ LOOKUP_PAGE = 500
 READ_PAGE = 1000
 
 
+class Merged(NamedTuple):
+    """What a merge changed: calls that were new, and calls of which it brought a later state."""
+
+    new: list[Call]
+    grown: list[Call]
+
+
 class Store:
     """The ledger's database."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._upserts = _Upserts(engine.dialect.name)
-        self._add_calls = _BulkInsert(calls, engine.dialect)
-        self._add_attempts = _BulkInsert(attempts, engine.dialect)
-        self._add_buckets = _BulkInsert(usage_buckets, engine.dialect)
+        self._upserts = Upserts(engine.dialect.name)
+        self._add_calls = BulkInsert(calls, engine.dialect)
+        self._add_attempts = BulkInsert(attempts, engine.dialect)
+        self._add_buckets = BulkInsert(usage_buckets, engine.dialect)
 
     @classmethod
     def connect(cls, settings: LedgerSettings, home: Path, *, busy_seconds: float = database.BUSY_SECONDS) -> Store:
@@ -100,6 +109,56 @@ class Store:
             fresh = [rows[name][0] for name in sorted(new)]
             self._insert_rest(connection, fresh)
         return len(fresh)
+
+    def merge(self, batch: Iterable[Call]) -> Merged:
+        """Add calls of which a log may hold several states, the earlier ones partial, in one transaction. Of each call
+        the state with the most output counts, whichever comes first; a state that is known already changes nothing.
+
+        Raises:
+            LedgerUnavailable: the database is down or locked; nothing was written.
+            RecordRejected: the database refuses a call for its content; nothing was written.
+        """
+        found: dict[str, Call] = {}
+        for call in batch:
+            if call.id not in found or call.extent > found[call.id].extent:
+                found[call.id] = call
+        if not found:
+            return Merged([], [])
+        with _reporting_content():
+            rows = [call_row(found[name]) for name in sorted(found)]
+        with _reporting_outages(), _reporting_content(), self._writing() as connection:
+            new = self._insert_calls(connection, rows)
+            known = [name for name in found if name not in new]
+            grown = [name for name, extent in self._extents(connection, known) if found[name].extent > extent]
+            if grown:
+                self._take_out(connection, grown)
+                self._insert_calls(connection, [call_row(found[name]) for name in sorted(grown)])
+            merged = Merged([found[name] for name in sorted(new)], [found[name] for name in sorted(grown)])
+            self._insert_rest(connection, [*merged.new, *merged.grown])
+        return merged
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Which of these calls the ledger holds; errors as ``daily``."""
+        with _reporting_outages(), self._engine.connect() as connection:
+            return self._known(connection, calls, ids)
+
+    def known_buckets(self, ids: Sequence[str]) -> set[str]:
+        """Which of these buckets the ledger holds; errors as ``daily``."""
+        with _reporting_outages(), self._engine.connect() as connection:
+            return self._known(connection, usage_buckets, ids)
+
+    def forget(self, origin: str) -> int:
+        """Remove all calls, buckets and totals of an origin; returns how many calls and buckets there were.
+
+        Raises:
+            LedgerUnavailable: the database is down or locked; nothing was removed.
+        """
+        with _reporting_outages(), self._writing() as connection:
+            removed = 0
+            for table in (calls, usage_buckets, daily_totals, daily_provenance):
+                found = connection.execute(sa.delete(table).where(table.c.origin == origin)).rowcount
+                removed += found if table in (calls, usage_buckets) else 0
+        return removed
 
     def calls(self, since: float, until: float, *, origin: str | None = None) -> Iterator[Call]:
         """Calls received in ``since <= t < until`` (Unix seconds), oldest first, read page by page.
@@ -182,9 +241,15 @@ class Store:
             after = (found[-1]["start_at"], found[-1]["id"])
 
     def daily(
-        self, since: date, until: date, *, origin: str | None = None
+        self, since: date, until: date, *, origin: str | None = None, imported: bool | None = None
     ) -> tuple[list[DailyTotal], list[ProvenanceCount]]:
         """The totals of the days ``since <= day < until`` (UTC) and where their figures came from.
+
+        Args:
+            since: first day.
+            until: the day after the last.
+            origin: only of this origin.
+            imported: only imported calls, or only others; by default both.
 
         Raises:
             LedgerUnavailable: the database is down or locked.
@@ -197,6 +262,9 @@ class Store:
         if origin is not None:
             totals = totals.where(daily_totals.c.origin == origin)
             provenance = provenance.where(daily_provenance.c.origin == origin)
+        if imported is not None:
+            totals = totals.where(daily_totals.c.origin.startswith(IMPORTED) == imported)
+            provenance = provenance.where(daily_provenance.c.origin.startswith(IMPORTED) == imported)
         with _reporting_outages(), self._engine.connect() as connection:
             total_rows = connection.execute(totals).mappings().all()
             provenance_rows = connection.execute(provenance).mappings().all()
@@ -230,13 +298,49 @@ class Store:
             insert = postgresql.insert(calls).on_conflict_do_nothing().returning(calls.c.id)
             return set(connection.execute(insert, rows).scalars())
         # SQLite has one writer, and we are it until the transaction ends: looking first is safe, and faster.
-        known: set[str] = set()
-        for ids in _pages([row["id"] for row in rows]):
-            known.update(connection.execute(sa.select(calls.c.id).where(calls.c.id.in_(ids))).scalars())
+        known = self._known(connection, calls, [row["id"] for row in rows])
         new = [row for row in rows if row["id"] not in known]
         if new:
             self._add_calls.execute(connection, new)
         return {row["id"] for row in new}
+
+    def _known(self, connection: Connection, table: sa.Table, ids: Sequence[str]) -> set[str]:
+        known: set[str] = set()
+        for page in _pages(ids):
+            known.update(connection.execute(sa.select(table.c.id).where(table.c.id.in_(page))).scalars())
+        return known
+
+    def _extents(self, connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, tuple[int, int, int]]]:
+        """As ``Call.extent``, of calls in the database."""
+        total = sum(sa.func.coalesce(attempts.c[name], 0) for name in TOKEN_CLASSES[:-1])
+        query = (
+            sa.select(
+                calls.c.id,
+                sa.func.coalesce(sa.func.sum(attempts.c.output), -1),
+                sa.func.coalesce(sa.func.sum(total), 0),
+                calls.c.received_at,
+            )
+            .outerjoin(attempts, attempts.c.call_id == calls.c.id)
+            .group_by(calls.c.id, calls.c.received_at)
+        )
+        for page in _pages(ids):
+            for name, output, tokens, at in connection.execute(query.where(calls.c.id.in_(page))):
+                yield name, (int(output), int(tokens), -microseconds(at))
+
+    def _take_out(self, connection: Connection, ids: Sequence[str]) -> None:
+        """Remove calls and what they added to the totals. The totals keep the times of their first and last call."""
+        old: list[Call] = []
+        for page in _pages(ids):
+            tries = self._attempts_of(connection, page)
+            rows = connection.execute(sa.select(calls).where(calls.c.id.in_(page))).mappings()
+            old += [call_from_rows(dict(row), tries.get(row["id"], ())) for row in rows]
+            connection.execute(sa.delete(calls).where(calls.c.id.in_(page)))
+        rollup = Rollup(old)
+        connection.execute(self._upserts.totals, rollup.total_rows(sign=-1))
+        connection.execute(sa.delete(daily_totals).where(daily_totals.c.attempts == 0, daily_totals.c.calls == 0))
+        if provenance := rollup.provenance_rows(sign=-1):
+            connection.execute(self._upserts.provenance, provenance)
+            connection.execute(sa.delete(daily_provenance).where(daily_provenance.c.attempts == 0))
 
     def _insert_rest(self, connection: Connection, fresh: list[Call]) -> None:
         tries = [attempt_row(call.id, attempt) for call in fresh for attempt in call.attempts]
@@ -247,54 +351,6 @@ class Store:
             connection.execute(self._upserts.totals, totals)
         if provenance := rollup.provenance_rows():
             connection.execute(self._upserts.provenance, provenance)
-
-
-class _BulkInsert:
-    """An INSERT of many rows, converted column by column: row by row, the conversion costs more than the insert."""
-
-    def __init__(self, table: sa.Table, dialect: Dialect) -> None:
-        compiled = table.insert().compile(dialect=dialect)
-        self._sql = str(compiled)
-        self._positional = compiled.positional
-        self._columns = [
-            (column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in table.columns
-        ]
-
-    def execute(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
-        columns = [
-            [row[name] for row in rows] if convert is None else [convert(row[name]) for row in rows]
-            for name, convert in self._columns
-        ]
-        values = list(zip(*columns, strict=True))
-        if self._positional:
-            connection.exec_driver_sql(self._sql, values)
-        else:
-            names = [name for name, _ in self._columns]
-            connection.exec_driver_sql(self._sql, [dict(zip(names, value, strict=True)) for value in values])
-
-
-class _Upserts:
-    """Statements that add to the row of a key, or make it."""
-
-    def __init__(self, dialect: str) -> None:
-        insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-
-        def exact_sum(old: sa.ColumnElement[Any], new: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-            return old + new if dialect == "postgresql" else sa.func.exact_sum(old, new)
-
-        totals = insert(daily_totals)
-        old, new = daily_totals.c, totals.excluded
-        changes: dict[str, Any] = {name: old[name] + new[name] for name in COUNTS}
-        changes |= {name: exact_sum(old[name], new[name]) for name in EXACT_SUMS}
-        changes["first_at"] = sa.case((new.first_at < old.first_at, new.first_at), else_=old.first_at)
-        changes["last_at"] = sa.case((new.last_at > old.last_at, new.last_at), else_=old.last_at)
-        self.totals = totals.on_conflict_do_update(index_elements=TOTAL_KEY, set_=changes)
-
-        provenance = insert(daily_provenance)
-        attempts_sum = daily_provenance.c.attempts + provenance.excluded.attempts
-        self.provenance = provenance.on_conflict_do_update(
-            index_elements=PROVENANCE_KEY, set_={"attempts": attempts_sum}
-        )
 
 
 def _daily_total(row: Mapping[Any, Any]) -> DailyTotal:

@@ -352,7 +352,10 @@ def _bucket_range(group: list[UsageBucket], target: Target, provider: str, model
     least = most = ZERO_USD
     unknown = 0
     for bucket in group:
-        rows = table.between(provider, model, bucket.start, bucket.end, batch=bucket.batch)
+        rows = table.between(provider, model, bucket.start, bucket.end, batch=bool(bucket.batch))
+        if bucket.batch is None:  # nobody says in which tier they were served: either may have held
+            batch_rows = table.between(provider, model, bucket.start, bucket.end, batch=True)
+            rows = [*rows, *(row for row in batch_rows if row is not None)]
         if bucket.batch and target.provider is not None and None in rows:  # a model without a batch tier
             rows = table.between(provider, model, bucket.start, bucket.end, batch=False)
         between = _range_of(bucket, rows)

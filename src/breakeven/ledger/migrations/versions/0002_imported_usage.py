@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("start_at", INSTANT, nullable=False),
         sa.Column("end_at", INSTANT, nullable=False),
         sa.Column("requests", sa.BigInteger),
-        sa.Column("batch", sa.Boolean, nullable=False),
+        sa.Column("batch", sa.Boolean),
         sa.Column("account", sa.Text),
         sa.Column("variant", sa.Text, nullable=False),
         *(sa.Column(name, sa.BigInteger) for name in TOKENS),

@@ -1,0 +1,1 @@
+"""Usage from the logs and reports of others: one module for each source, each with what its counts mean."""
