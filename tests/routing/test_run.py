@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -288,6 +289,23 @@ def test_everybody_left_alone_is_told_as_unavailable_and_nothing_was_tried() -> 
     assert isinstance(outcome.ended, Failed)
     assert isinstance(outcome.ended.error, EngineUnavailable)
     assert outcome.history == ()
+
+
+def test_a_refusal_by_a_target_of_unknown_capabilities_is_not_the_last_word() -> None:
+    refused = Failed(RequestError("no images, please"))
+    made = planned(needs=frozenset({"vision"}))
+    targets = Targets(local=[refused], frontier=[GOOD])
+
+    assert carry_out(targets, made).ended is GOOD
+    assert made.attempts[0].unproven == ("vision",)
+
+
+def test_a_refusal_by_a_target_known_to_be_capable_is() -> None:
+    refused = Failed(RequestError("that is no image"))
+    sighted = replace(STATES[0], capabilities=frozenset({"vision"}))
+    made = plan(call("auto", needs=frozenset({"vision"})), settings(), [sighted, STATES[1]])
+
+    assert carry_out(Targets(local=[refused]), made).ended is refused
 
 
 def test_a_provider_without_room_in_time_passes_the_call_on() -> None:

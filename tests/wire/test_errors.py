@@ -48,6 +48,7 @@ READ: list[tuple[Dialect, int, str, str, type[BreakevenError]]] = [
     ("openai", 429, "rate_limit_error", "slow down", RateLimited),
     ("openai", 500, "server_error", "broken", UpstreamError),
     ("openai", 501, "not_supported", "no", Unsupported),
+    ("openai", 500, "server_error", "image input is not supported - hint: the mmproj", Unsupported),
     ("openai", 503, "unavailable_error", "Loading model", EngineUnavailable),
     ("responses", 429, "rate_limit_error", "slow down", RateLimited),
     ("anthropic", 400, "invalid_request_error", "messages: field required", RequestError),

@@ -35,7 +35,8 @@ class GateSettings(Section):
     not_refused: bool = True
     """Refuse an answer that declines the request: by the dialect's refusal field, or by its opening words."""
     not_truncated: bool = True
-    """Refuse an answer that ended at its token limit."""
+    """Refuse an answer that ended at its token limit. For tasks whose callers cut answers short on purpose, such as
+    labels of one token, switch it off."""
     schema_valid: bool = True
     """Refuse an answer that is not valid by the JSON schema that the request asks for, or by `json_schema`."""
     json_schema: dict[str, Any] | None = None

@@ -5,7 +5,8 @@ A candidate is set aside by the first of these rules that applies:
 1. **existence**: nothing is configured under its name;
 2. **data**: the call's data is ``local_only`` and the candidate is not on a machine of the owner;
 3. **sharing**: it is remote and does less for the data than ``policy.share_with`` demands;
-4. **capability**: the call needs something that the candidate is known not to do;
+4. **capability**: the call needs something that the candidate is known not to do (unknown: it is asked, and when it
+   refuses the request the next one is);
 5. **context**: the prompt cannot fit, however it is tokenised;
 6. **health**: it is not ready, or its circuit breaker is open;
 7. **price**: it is expected to cost more than the task allows for one attempt, or nobody knows what it costs;
@@ -30,7 +31,7 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
-from breakeven.config import GateSettings, PolicySettings, Settings
+from breakeven.config import Capability, GateSettings, PolicySettings, Settings
 from breakeven.errors import (
     BreakevenError,
     BudgetExhausted,
@@ -66,6 +67,7 @@ class Planned:
         provider / model: whom that means.
         locality: whether it stays on a machine of the owner.
         reason: why it stands at this place, for people.
+        unproven: what the call needs and nobody knows whether the target can do; it may refuse the request for that.
     """
 
     alias: str
@@ -73,6 +75,7 @@ class Planned:
     model: str
     locality: Locality
     reason: str
+    unproven: tuple[Capability, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class Plan:
         if rules & {"data", "sharing"}:
             return DataStays(
                 f"{message}; its data is {self.label}, says {self.label_source}",
-                remedy="If it may leave this machine, label the call, its key or its task shareable.",
+                remedy="If it may leave this machine, send x-breakeven-data: shareable, or label its key or task so.",
             )
         if "context" in rules:
             return ContextExceeded(message, remedy="Shorten the prompt, or add a model with a larger context.")
@@ -165,7 +168,8 @@ def plan(facts: CallFacts, settings: Settings, states: Sequence[TargetState]) ->
             aside.append(verdict or SetAside(alias, "existence", "no such model is configured"))
         else:
             doubts = _doubts(facts, state, deadline, task.max_wait_seconds)
-            kept.append(_Candidate(state, doubts, tuple(map(bool, doubts))))
+            unproven = tuple(sorted(facts.needs)) if state.capabilities is None else ()
+            kept.append(_Candidate(state, doubts, tuple(map(bool, doubts)), unproven))
     return Plan(
         attempts=_ordered(kept, entitled.why, task.waiting_usd_per_hour),
         set_aside=tuple(aside),
@@ -186,6 +190,7 @@ class _Candidate:
     doubts: tuple[str, ...]
     """In words, one place for each kind of doubt, the gravest first; empty where there is none."""
     rank: tuple[bool, ...]
+    unproven: tuple[Capability, ...]
 
 
 def _exclusion(
@@ -261,7 +266,7 @@ def _ordered(kept: list[_Candidate], why: str, waiting_usd_per_hour: Decimal) ->
         state = candidate.state
         place = f"{why}, after {before}" if before else why
         reason = "; ".join(filter(None, (place, overtaken, *candidate.doubts)))
-        attempts.append(Planned(state.alias, state.provider, state.model, state.locality, reason))
+        attempts.append(Planned(state.alias, state.provider, state.model, state.locality, reason, candidate.unproven))
         before, overtaken = state.alias, ""
     return tuple(attempts)
 

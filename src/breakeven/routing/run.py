@@ -3,7 +3,7 @@
 1. A failure that may pass is tried again at the same target, as often and as patiently as `RetryPolicy` says.
 2. Then, or when an answer does not pass its gates, the next target is asked.
 3. A fault of the request itself ends the call, unless another target may not have it: another context, other
-   capabilities, another budget.
+   capabilities (also when nobody knows whether this one has what the call needs), another budget.
 4. Once anything of an answer has reached the caller nothing else is tried.
 5. When the deadline has passed nothing else is tried.
 6. When the caller leaves everything stops.
@@ -157,7 +157,7 @@ async def run(
     *earlier, last = plan.attempts
     for planned in earlier:
         ended = await _exhaust(state, planned, alternative=True)
-        if _is_final(ended):
+        if _is_final(ended, planned):
             return Outcome(ended, tuple(state.history))
     return Outcome(await _exhaust(state, last, alternative=False), tuple(state.history))
 
@@ -218,7 +218,7 @@ def _report(breakers: Breakers, target: Target, ended: Ended | None) -> None:
         breakers.abandoned(target)
 
 
-def _is_final(ended: Ended) -> bool:
+def _is_final(ended: Ended, planned: Planned) -> bool:
     if isinstance(ended, Delivered):
         return True
     if isinstance(ended, GateFailed):
@@ -227,7 +227,8 @@ def _is_final(ended: Ended) -> bool:
         return True
     error = ended.error
     if isinstance(error, RequestError):
-        return not isinstance(error, ELSEWHERE) and error.status != NOT_FOUND
+        may_be_served_elsewhere = isinstance(error, ELSEWHERE) or error.status == NOT_FOUND or bool(planned.unproven)
+        return not may_be_served_elsewhere
     return not isinstance(error, UpstreamError)
 
 

@@ -20,6 +20,8 @@ from breakeven.errors import (
 _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
 _INPUT_TOO_LONG = "too large to process"
 """llama.cpp's words, with status 500, for a text to embed that is longer than the context."""
+_INPUT_UNSUPPORTED = "input is not supported"
+"""llama.cpp's words, with status 500, for an image or a sound sent to a model that takes text alone."""
 _NO_CREDIT = "insufficient_quota"
 """What OpenAI adds to status 429 when waiting will not help, but paying."""
 _STATUS_OF_CODE = {"rate_limit_exceeded": 429, _NO_CREDIT: 429, "invalid_prompt": 400}
@@ -37,7 +39,7 @@ def read_error(provider: str, status: int, body: bytes, retry_after: str | None 
     code = details.get("type") if details.get("type") in _CONTEXT_CODES else details.get("code")
     if code in _CONTEXT_CODES or _INPUT_TOO_LONG in message:
         return _context_exceeded(details, message)
-    if status == 501:
+    if status == 501 or (status == 500 and _INPUT_UNSUPPORTED in message):
         return Unsupported(f"{provider} does not support this: {message}")
     if status in (401, 402, 403) or details.get("code") == _NO_CREDIT:
         return account_error(provider, status, message)
