@@ -87,7 +87,7 @@ async def identify(accounts: Accounts, calls: int) -> None:
 
 async def bounds(calls: int) -> None:
     for _ in range(calls):
-        upper_bound(4_000, 1_000, RATES, messages=5)
+        upper_bound(4_000, 1_000, RATES)
 
 
 async def measure() -> dict[str, float]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from breakeven.accounts.bound import TOKENS_PER_CALL, TOKENS_PER_MESSAGE, upper_bound
+from breakeven.accounts.bound import TOKENS_PER_CALL, upper_bound
 from breakeven.economics.rates import Rate, Rates, price_call
 from breakeven.economics.tokens import TokenCounts
 
@@ -27,13 +27,13 @@ price_lists = st.builds(
 )
 
 
-@given(st.data(), price_lists, st.integers(0, 3_000), st.integers(0, 2_000), st.integers(1, 4))
+@given(st.data(), price_lists, st.integers(0, 3_000), st.integers(0, 2_000))
 def test_no_split_of_the_tokens_costs_more_than_the_bound(
-    data: st.DataObject, price_list: Rates, prompt_bytes: int, max_output: int, messages: int
+    data: st.DataObject, price_list: Rates, prompt_bytes: int, max_output: int
 ) -> None:
-    bound = upper_bound(prompt_bytes, max_output, price_list, messages=messages)
+    bound = upper_bound(prompt_bytes, max_output, price_list)
     assert bound is not None
-    prompt = data.draw(st.integers(0, prompt_bytes + messages * TOKENS_PER_MESSAGE + TOKENS_PER_CALL))
+    prompt = data.draw(st.integers(0, prompt_bytes + TOKENS_PER_CALL))
     read = data.draw(st.integers(0, prompt))
     write_5m = data.draw(st.integers(0, prompt - read))
     write_1h = data.draw(st.integers(0, prompt - read - write_5m))
@@ -53,9 +53,8 @@ def test_without_a_price_or_a_limit_there_is_no_bound() -> None:
     assert upper_bound(10, None, Rates(input=dollar, output=dollar)) is None
 
 
-def test_images_and_further_choices_add_to_it() -> None:
+def test_further_choices_are_paid_like_the_first() -> None:
     list_price = Rates(input=Rate(Decimal(1)), output=Rate(Decimal(10)))
-    plain = upper_bound(0, 1_000_000, list_price, messages=0)
-    assert plain is not None
-    assert upper_bound(0, 1_000_000, list_price, messages=0, choices=3) == plain + 20
-    assert upper_bound(0, 1_000_000, list_price, messages=0, images=20) == plain + 1
+    one = upper_bound(0, 1_000_000, list_price)
+    assert one is not None
+    assert upper_bound(0, 1_000_000, list_price, choices=3) == one + 20
