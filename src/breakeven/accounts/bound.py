@@ -17,7 +17,7 @@ def upper_bound(prompt_bytes: int, max_output_tokens: int | None, rates: Rates, 
     Why it is a bound:
 
     - Tokens of text are at most its UTF-8 bytes: tokenisers merge bytes, and fall back to one token a byte. The JSON of
-      a request is no shorter than the text it carries, and its syntax outweighs what chat templates put around messages.
+      a request is no shorter than the text it carries; its syntax outweighs what chat templates put around messages.
     - What providers add of their own accord has an allowance, ``TOKENS_PER_CALL``.
     - The whole prompt is taken at the dearest class that a prompt token can fall in (uncached, read from or written to
       a cache) and the output at the dearer of output and reasoning, each in the dearest tier that it can reach.
