@@ -86,32 +86,19 @@ class HttpProvider:
 
     @asynccontextmanager
     async def send(self, request: ProviderRequest) -> AsyncIterator[Reply]:
-        """POST and wait for the answer to begin."""
+        """POST and wait for the answer to begin; a key that is turned away hands over to the next one."""
         if self.locality != "local":
             require(request.clearance, self.name)
-        url, body = self._base_url() + request.path, request.body
-        secret = self._keys.take()
-        headers = self._headers(request, secret)
-        response = None
         self._in_flight += 1
         try:
-            if not url.startswith("http://"):
-                async with self._send_tls(url, body, headers) as reply:
-                    self._keys.note(secret, reply.status, reply.header("retry-after"))
-                    yield reply
-                return
-            response = await self._plain.post(url, body, headers)
-            self._keys.note(secret, response.status, response.header("retry-after"))
-            yield response
-        except plain_http.ConnectFailed as error:
-            raise self._unreachable(error.message) from error
-        except plain_http.Silence as error:
-            raise self._silent() if response is None else self._cut(error.message) from error
-        except plain_http.BrokenOff as error:
-            raise self._broke_off(error.message) if response is None else self._cut(error.message) from error
+            for others in reversed(range(max(1, len(self._keys)))):
+                secret = self._keys.take()
+                async with self._exchange(request, secret) as reply:
+                    rests = self._keys.note(secret, reply.status, reply.header("retry-after"))
+                    if not rests or not others or self._keys.resting == len(self._keys):
+                        yield reply
+                        return
         finally:
-            if response is not None:
-                self._plain.release(response)
             self._in_flight -= 1
             if self._retired and not self._in_flight:
                 await self.close()
@@ -137,6 +124,27 @@ class HttpProvider:
         await self._plain.close()
         if self._tls is not None:
             await self._tls.close()
+
+    @asynccontextmanager
+    async def _exchange(self, request: ProviderRequest, secret: str | None) -> AsyncIterator[Reply]:
+        url, headers = self._base_url() + request.path, self._headers(request, secret)
+        if not url.startswith("http://"):
+            async with self._send_tls(url, request.body, headers) as reply:
+                yield reply
+            return
+        response = None
+        try:
+            response = await self._plain.post(url, request.body, headers)
+            yield response
+        except plain_http.ConnectFailed as error:
+            raise self._unreachable(error.message) from error
+        except plain_http.Silence as error:
+            raise self._silent() if response is None else self._cut(error.message) from error
+        except plain_http.BrokenOff as error:
+            raise self._broke_off(error.message) if response is None else self._cut(error.message) from error
+        finally:
+            if response is not None:
+                self._plain.release(response)
 
     @asynccontextmanager
     async def _send_tls(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[Reply]:

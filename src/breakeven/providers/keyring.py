@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from breakeven.errors import RateLimited
 
 LIMITED = 429
-REFUSED = (401, 403)
+REFUSED = (401, 402)
+"""Unknown, or out of credit. 403 is left out: it is about the model or the place, and another key changes neither."""
 
 
 class KeyRing:
@@ -68,14 +69,17 @@ class KeyRing:
             retry_after_seconds=seconds,
         )
 
-    def note(self, secret: str | None, status: int, retry_after: str | None = None) -> None:
-        """What the provider answered to a key: one that was limited or refused rests.
+    def note(self, secret: str | None, status: int, retry_after: str | None = None) -> bool:
+        """What the provider answered to a key: one of several that was limited or refused rests.
+
+        Returns whether it does.
 
         Args:
             status: of the answer.
             retry_after: its header of that name; only seconds are understood.
         """
-        if secret is None or (status != LIMITED and status not in REFUSED):
-            return
+        if secret is None or len(self._secrets) < 2 or (status != LIMITED and status not in REFUSED):
+            return False
         asked = float(retry_after) if status == LIMITED and retry_after and retry_after.isdigit() else self._cooldown
         self._rests_until[secret] = self._clock() + asked
+        return True
