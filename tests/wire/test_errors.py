@@ -88,6 +88,8 @@ def test_a_spent_account_is_no_matter_of_waiting() -> None:
     body = json.dumps({"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}).encode()
     read = read_error("openai", "cloud", 429, body)
     assert not isinstance(read, RateLimited)
+    assert isinstance(read, UpstreamError)
+    assert not read.retryable
     assert "providers.cloud.key" in str(read)
 
 

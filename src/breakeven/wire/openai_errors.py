@@ -58,9 +58,11 @@ def read_error(provider: str, status: int, body: bytes, retry_after: str | None 
 def account_error(provider: str, status: int, message: str) -> UpstreamError:
     """The gateway's own key or account was refused. Words about a wrong key are kept back: some quote the key."""
     said = "" if status == 401 else f": {message}"
-    return UpstreamError(
+    error = UpstreamError(
         f"{provider} refused the gateway's credentials (HTTP {status}){said}", remedy=f"Check providers.{provider}.key."
     )
+    error.retryable = False
+    return error
 
 
 def retry_seconds(retry_after: str | None) -> int | None:
