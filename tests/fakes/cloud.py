@@ -45,6 +45,8 @@ class SimulatedCloud:
             return json.load(answer)
 
     def invoice(self) -> Any:
+        """The invoice, once everything under way has ended."""
+        self.get("/_sim/idle")
         return self.get("/_sim/invoice")
 
     def seen(self) -> Any:

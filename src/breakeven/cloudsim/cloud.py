@@ -71,6 +71,8 @@ class Cloud:
         self._numbers = counter(1)
         self._speaks = {speaks.path: speaks for speaks in DIALECTS}
         self._background: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.reset()
 
     def reset(self) -> None:
@@ -86,25 +88,15 @@ class Cloud:
         if request.path.startswith("/_sim/"):
             await self._control(request)
             return
-        provider = "anthropic" if "anthropic-version" in request.headers else "openai"
-        speaks = self._speaks.get(request.path)
-        provider = speaks.provider if speaks else "anthropic" if request.path == COUNT_TOKENS else provider
-        secret = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
-        key = key_name(secret) if secret else None
-        document = _document(request.body)
-        self._note(request, key, document)
-        exchange = _Exchange(self, request, provider, speaks, key or "", f"req_{next(self._numbers):024x}")
-        if request.method in ("GET", "HEAD"):
-            await exchange.look(key)
-        elif key is None:
-            await exchange.refuse(401, "You didn't provide an API key.", "invalid_api_key")
-        elif document is None:
-            await exchange.refuse(400, "We could not parse the JSON body of your request.", None)
-        else:
-            try:
-                await exchange.post(document)
-            except BadRequest as error:
-                await exchange.refuse(400, str(error), "invalid_value", error.param)
+        counters = self.counters
+        counters.in_flight += 1
+        self._idle.clear()
+        try:
+            await self._answer(request)
+        finally:
+            counters.in_flight -= 1
+            if not self.counters.in_flight:
+                self._idle.set()
 
     def account(self, key: str, model: str) -> Account:
         """The rate limits of a key at a model."""
@@ -148,6 +140,27 @@ class Cloud:
             )
         )
 
+    async def _answer(self, request: Request) -> None:
+        provider = "anthropic" if "anthropic-version" in request.headers else "openai"
+        speaks = self._speaks.get(request.path)
+        provider = speaks.provider if speaks else "anthropic" if request.path == COUNT_TOKENS else provider
+        secret = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+        key = key_name(secret) if secret else None
+        document = _document(request.body)
+        self._note(request, key, document)
+        exchange = _Exchange(self, request, provider, speaks, key or "", f"req_{next(self._numbers):024x}")
+        if request.method in ("GET", "HEAD"):
+            await exchange.look(key)
+        elif key is None:
+            await exchange.refuse(401, "You didn't provide an API key.", "invalid_api_key")
+        elif document is None:
+            await exchange.refuse(400, "We could not parse the JSON body of your request.", None)
+        else:
+            try:
+                await exchange.post(document)
+            except BadRequest as error:
+                await exchange.refuse(400, str(error), "invalid_value", error.param)
+
     async def _control(self, request: Request) -> None:
         """``/_sim/``: what was billed and counted, faults to order, a new start."""
         status, shown = 200, dict[str, Any]()
@@ -156,6 +169,8 @@ class Cloud:
                 shown = self.invoice.document()
             case "GET", "/_sim/requests":
                 shown = self.counters.document()
+            case "GET", "/_sim/idle":
+                await self._idle.wait()
             case "GET", "/_sim/faults":
                 shown = self.faults.document()
             case "POST", "/_sim/faults":

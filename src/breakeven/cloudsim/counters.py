@@ -27,10 +27,15 @@ class Seen:
 
 
 class Counters:
-    """Counts of requests by path, key and model, of statuses answered, and the newest thousand requests."""
+    """Counts of requests by path, key and model, of statuses answered, and the newest thousand requests.
+
+    Attributes:
+        in_flight: requests that are being answered, or whose caller's leaving has not been noticed yet.
+    """
 
     def __init__(self) -> None:
         self.requests = 0
+        self.in_flight = 0
         self.by_kind: Counter[tuple[str, str, str]] = Counter()
         self.by_status: Counter[int] = Counter()
         self.by_fault: Counter[str] = Counter()
@@ -55,6 +60,7 @@ class Counters:
         ]
         return {
             "requests": self.requests,
+            "in_flight": self.in_flight,
             "by_kind": kinds,
             "by_status": {str(status): number for status, number in sorted(self.by_status.items())},
             "by_fault": dict(sorted(self.by_fault.items())),
