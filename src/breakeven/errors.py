@@ -25,6 +25,7 @@ BreakevenError
 │   ├── Overloaded          a provider has no capacity left; retryable
 │   ├── EngineUnavailable   the local engine is loading, restarting or gone; retryable
 │   ├── DeadlineExceeded    no answer in the time that the call had
+│   ├── Unanswered          it was sent, and no answer that can be read came back
 │   └── StreamCut           the answer broke off after it had begun
 ├── LedgerError             the books cannot be written or read
 │   ├── LedgerUnavailable   nowhere to write: new calls are refused
@@ -278,6 +279,12 @@ class DeadlineExceeded(UpstreamError):
     code = "deadline_exceeded"
     status = 504
     retryable = False
+
+
+class Unanswered(UpstreamError):
+    """The request was sent and no answer that can be read came back: it may have been served, and billed."""
+
+    code = "unanswered"
 
 
 class StreamCut(UpstreamError):

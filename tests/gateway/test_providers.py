@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pytest
 from tests.fakes.upstream import Upstream
 
-from breakeven.errors import BreakevenError, EngineUnavailable, StreamCut, UpstreamError
+from breakeven.errors import BreakevenError, EngineUnavailable, StreamCut, Unanswered, UpstreamError
+from breakeven.ledger.records import Locality
 from breakeven.providers.base import ProviderRequest
 from breakeven.providers.http import HttpProvider
+from breakeven.routing.egress import clearance
 
 WAYS = ["plain", "tls"]
 
@@ -77,7 +79,10 @@ def test_silence_in_mid_answer_is_a_cut(fake: Upstream, way: str) -> None:
         ask(way, fake.url, "gated", Quick(stall_seconds=0.2))
 
 
-def test_a_resting_connection_that_the_server_closed_is_replaced_in_silence() -> None:
+@pytest.mark.parametrize("locality", ["local", "remote"])
+def test_a_resting_connection_that_the_server_closed_is_replaced_in_silence_only_where_that_is_free(
+    locality: Locality,
+) -> None:
     async def main() -> int:
         accepted = 0
 
@@ -93,15 +98,22 @@ def test_a_resting_connection_that_the_server_closed_is_replaced_in_silence() ->
 
         server = await asyncio.start_server(once, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        provider = HttpProvider("p", base_url=lambda: url, locality="local", timeouts=Quick())
-        for _ in range(3):
-            async with provider.send(ProviderRequest("/x", b"{}")) as reply:
-                assert b"".join([chunk async for chunk in reply.chunks()]) == b"ok"
-        await provider.close()
-        server.close()
+        provider = HttpProvider("p", base_url=lambda: url, locality=locality, timeouts=Quick())
+        permit = clearance("call", "shareable", locality)
+        try:
+            for _ in range(3):
+                async with provider.send(ProviderRequest("/x", b"{}", clearance=permit)) as reply:
+                    assert b"".join([chunk async for chunk in reply.chunks()]) == b"ok"
+        finally:
+            await provider.close()
+            server.close()
         return accepted
 
-    assert asyncio.run(main()) == 3
+    if locality == "local":
+        assert asyncio.run(main()) == 3
+    else:
+        with pytest.raises(Unanswered):
+            asyncio.run(main())
 
 
 def test_something_that_is_no_http_server_is_told_so() -> None:

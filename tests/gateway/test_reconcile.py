@@ -26,7 +26,9 @@ from tests.gateway.conftest import booked_calls, run_gateway
 
 from breakeven.cloudsim.invoice import key_name
 from breakeven.cloudsim.serving import Latency
-from breakeven.ledger.records import Attempt, Call
+from breakeven.gateway.exchange import Exchange
+from breakeven.gateway.metering import Observation
+from breakeven.ledger.records import Attempt, Call, Outcome
 
 CALLS = 5000
 CONCURRENCY = 64
@@ -50,6 +52,9 @@ class Counts(NamedTuple):
     micro_usd: Decimal
 
 
+NOTHING = Counts(0, 0, 0, 0, 0, Decimal(0))
+
+
 @dataclass
 class Reconciliation:
     """How the books and the invoices compare, by provider.
@@ -63,7 +68,7 @@ class Reconciliation:
     """
 
     agreed: Counter[str] = field(default_factory=Counter)
-    agreed_micro_usd: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    agreed_sums: dict[str, Counts] = field(default_factory=lambda: defaultdict(lambda: NOTHING))
     estimated: dict[str, list[tuple[Counts, Counts]]] = field(default_factory=lambda: defaultdict(list))
     unbilled: list[Attempt] = field(default_factory=list)
     unaccounted: list[Any] = field(default_factory=list)
@@ -108,7 +113,7 @@ def _match(found: Reconciliation, attempts: list[Attempt], lines: list[dict[str,
             continue
         open_lines.remove(line)
         found.agreed[provider] += 1
-        found.agreed_micro_usd[provider] += booked(attempt).micro_usd
+        found.agreed_sums[provider] = _sum((found.agreed_sums[provider], booked(attempt)))
     for line in open_lines:
         if not guesses:
             found.unaccounted.append(line)
@@ -174,7 +179,7 @@ def configuration(sim: SimulatedCloud, house: SimulatedCloud) -> dict[str, Any]:
             "gpt": {**openai, "key": "env:gpt"},
             "gpt-too": {**openai, "key": "env:gpt-too"},
             "claude": {**common, "base_url": sim.url + "/v1", "dialect": "anthropic", "key": "env:claude"},
-            "house": {"base_url": f"{house.url}/v1", "locality": "local"},
+            "house": {"base_url": f"{house.url}/v1", "locality": "local", "key": "env:gpt"},
         },
         "models": {
             "gpt": {"provider": "gpt", "model": GPT},
@@ -219,15 +224,57 @@ def run(home: Path, number: int, seed: int) -> Run:
 def test_the_books_agree_with_the_invoices(tmp_path: Path) -> None:
     done = run(tmp_path, CALLS, seed=20261124)
     assert len(done.calls) == len({call.agent for call in done.calls}) == CALLS
-    assert set(done.faults) == {fault.split(":")[0] for fault in FAULTS}
+    _require_a_mix(done)
+
     found = reconcile(done.calls, done.lines)
     assert found.unaccounted == []
     assert found.overbooked == []
+    assert all(attempt.outcome in ("failed", "client_left") for attempt in found.unbilled)
     for provider, secret in KEYS.items():
-        owed = sum(Decimal(total["micro_usd"]) for total in done.totals if total["key"] == key_name(secret))
+        owed = [total for total in done.totals if total["key"] == key_name(secret)]
         estimates = found.estimated[provider]
-        known = found.agreed_micro_usd[provider]
-        assert known + sum(line.micro_usd for _, line in estimates) == owed
-        print(provider, found.agreed[provider], known, len(estimates), owed)
-    print(Counter((c.outcome, c.stream) for c in done.calls), len(found.unbilled))
-    print(Counter(len(c.attempts) for c in done.calls))
+        guessed, charged = ([pair[side] for pair in estimates] for side in (0, 1))
+        assert found.agreed[provider] + len(estimates) == sum(total["requests"] for total in owed)
+        assert found.agreed_sums[provider] == _minus(_sum(billed(total) for total in owed), _sum(charged))
+        for guess, charge in estimates:
+            assert _prompt(guess) == pytest.approx(_prompt(charge), rel=0.35, abs=10)
+        assert 0.4 < _sum(guessed).output / _sum(charged).output < 1.6
+        assert _sum(guessed).micro_usd > _sum(charged).micro_usd / 2
+
+
+def test_books_that_leave_out_broken_answers_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    observe = Exchange.observe
+
+    def observe_completed_alone(self: Exchange, outcome: Outcome, read: Any, error: str | None = None) -> Observation:
+        return observe(self, outcome, read if outcome == "completed" else None, error)
+
+    monkeypatch.setattr(Exchange, "observe", observe_completed_alone)
+    done = run(tmp_path, 300, seed=7)
+    assert reconcile(done.calls, done.lines).unaccounted
+
+
+def _require_a_mix(done: Run) -> None:
+    """The run had everything in it that it is there for."""
+    attempts = [attempt for call in done.calls for attempt in call.attempts]
+    assert set(done.faults) == {fault.split(":")[0] for fault in FAULTS}
+    assert {call.outcome for call in done.calls} >= {"completed", "cut", "client_left", "failed"}
+    assert any(attempt.error == "gate:rejects" for attempt in attempts)
+    assert any(attempt.locality == "local" for attempt in attempts)
+    assert any(len({a.provider for a in call.attempts}) < len(call.attempts) for call in done.calls)
+    classes = _sum(billed(line) for line in done.lines)
+    assert min(classes) > 0, classes
+
+
+def _sum(counts: Iterable[Counts]) -> Counts:
+    total = NOTHING
+    for count in counts:
+        total = Counts(*(a + b for a, b in zip(total, count, strict=True)))
+    return total
+
+
+def _minus(one: Counts, other: Counts) -> Counts:
+    return Counts(*(a - b for a, b in zip(one, other, strict=True)))
+
+
+def _prompt(counts: Counts) -> int:
+    return counts.uncached_input + counts.cache_read + counts.cache_write_5m + counts.cache_write_1h

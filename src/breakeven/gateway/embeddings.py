@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from breakeven.accounts.bound import upper_bound
 from breakeven.economics.tokens import TokenCounts
-from breakeven.errors import BreakevenError, MalformedBody, UpstreamError
+from breakeven.errors import BreakevenError, MalformedBody, Unanswered, UpstreamError
 from breakeven.gateway.asgi import Send
 from breakeven.gateway.call import Door, PlannedCall, Visit, facts_of
 from breakeven.gateway.desk import Desk
-from breakeven.gateway.exchange import Exchange
+from breakeven.gateway.exchange import Exchange, may_be_billed
 from breakeven.gateway.metering import CHARACTERS_PER_TOKEN
 from breakeven.ledger.records import Outcome
 from breakeven.providers.base import ProviderRequest
@@ -39,6 +40,10 @@ class _WholeAnswer:
     text_characters: int = 0
 
 
+_NOTHING = _WholeAnswer(b"", None, None)
+"""An answer of which nothing arrived."""
+
+
 class Embeddings(PlannedCall):
     """A call for embeddings, which come whole or not at all."""
 
@@ -48,6 +53,7 @@ class Embeddings(PlannedCall):
         super().__init__(desk, visit, send, model=model, stream=False)
         self._document = document
         self._body_bytes = body_bytes
+        self._characters = _text_characters(document["input"])
         self._whole: tuple[Route, str, _WholeAnswer] | None = None
 
     def facts(self) -> CallFacts:
@@ -73,16 +79,22 @@ class Embeddings(PlannedCall):
             return Failed(error)
         body = encode(without_labels({**self._document, "model": route.model}))
         outgoing = ProviderRequest("/embeddings", body, clearance=permit, hints=self.hints("", 0))
-        exchange = Exchange(route, planned.reason, self.booking.arrival, self.desk.occupancy, self._body_bytes)
+        exchange = Exchange(route, planned.reason, self.booking.arrival, self.desk.occupancy, self._characters)
         try:
             whole = await _ask(route, outgoing)
         except BreakevenError as error:
             outcome: Outcome = "failed" if isinstance(error, UpstreamError) else "refused"
-            await self.book(exchange.observe(outcome, None, error.code), reservation, route)
+            used = _NOTHING if may_be_billed(route, error) else None
+            await self.book(exchange.observe(outcome, used, error.code), reservation, route)
             return Failed(error)
         except BaseException as error:
             gone = not isinstance(error, Exception)
-            observation = exchange.observe("client_left" if gone else "failed", None, None if gone else "gateway_fault")
+            remote = route.provider.locality == "remote"
+            observation = (
+                exchange.observe("client_left", _NOTHING if remote else None)
+                if gone
+                else exchange.observe("failed", None, "gateway_fault")
+            )
             await self.book(observation, reservation, route)
             raise
         await self.book(exchange.observe("completed", whole), reservation, route)
@@ -96,6 +108,15 @@ class Embeddings(PlannedCall):
         await self.delivery.whole(msgspec.Raw(whole.body), route, reason, self.booking.cost())
 
 
+def _text_characters(given: Any) -> int:
+    """Characters of the texts; a token id counts as one token."""
+    if isinstance(given, str):
+        return len(given)
+    if isinstance(given, list):
+        return sum(_text_characters(item) for item in given)
+    return CHARACTERS_PER_TOKEN
+
+
 async def _ask(route: Route, outgoing: ProviderRequest) -> _WholeAnswer:
     async with route.provider.send(outgoing) as reply:
         body = b"".join([chunk async for chunk in reply.chunks()])
@@ -104,6 +125,6 @@ async def _ask(route: Route, outgoing: ProviderRequest) -> _WholeAnswer:
     try:
         document = msgspec.json.decode(body, type=dict)
     except msgspec.DecodeError as error:
-        raise UpstreamError(f"{route.provider.name} answered with something that is not JSON: {error}") from error
+        raise Unanswered(f"{route.provider.name} answered with something that is not JSON: {error}") from error
     served = document.get("model")
     return _WholeAnswer(body, read_usage(document.get("usage")), served if isinstance(served, str) else None)

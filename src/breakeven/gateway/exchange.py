@@ -8,6 +8,7 @@ from typing import Protocol
 
 from breakeven.box.occupancy import Occupancy
 from breakeven.economics.tokens import TokenCounts
+from breakeven.errors import BreakevenError, DeadlineExceeded, StreamCut, Unanswered
 from breakeven.gateway.metering import Observation, estimate_tokens
 from breakeven.ledger.records import CountedBy, Durations, Outcome
 from breakeven.routing.table import Route
@@ -56,6 +57,11 @@ class Arrival:
         return cls(time.time(), time.perf_counter())
 
 
+def may_be_billed(route: Route, error: BreakevenError) -> bool:
+    """Whether a provider may charge for an attempt that ended so, though it said nothing of what was used."""
+    return route.provider.locality == "remote" and isinstance(error, DeadlineExceeded | StreamCut | Unanswered)
+
+
 class Exchange:
     """Follows one attempt. Entering it occupies the box when the provider is local.
 
@@ -81,7 +87,10 @@ class Exchange:
             self._first_token = time.perf_counter() - self._arrival.monotonic
 
     def observe(self, outcome: Outcome, read: Counted | None, error: str | None = None) -> Observation:
-        """Close the books on this attempt; called exactly once."""
+        """Close the books on this attempt; called exactly once.
+
+        Without ``read`` nothing was used; with one that nobody counted, the prompt and what arrived are estimated.
+        """
         total = time.perf_counter() - self._began.monotonic
         timings = None
         tokens: TokenCounts | None = None

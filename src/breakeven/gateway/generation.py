@@ -11,11 +11,11 @@ import msgspec
 
 from breakeven.accounts.bound import upper_bound
 from breakeven.config import NO_GATES
-from breakeven.errors import BreakevenError, DeadlineExceeded, StreamCut, UpstreamError
+from breakeven.errors import BreakevenError, DeadlineExceeded, StreamCut, Unanswered, UpstreamError
 from breakeven.gateway.asgi import Send
 from breakeven.gateway.call import PlannedCall, Visit, facts_of
 from breakeven.gateway.desk import Desk
-from breakeven.gateway.exchange import Exchange
+from breakeven.gateway.exchange import Exchange, may_be_billed
 from breakeven.gateway.metering import CHARACTERS_PER_TOKEN
 from breakeven.gateway.planner import TYPICAL_OUTPUT_TOKENS
 from breakeven.ledger.records import Outcome
@@ -114,9 +114,8 @@ class Generation(PlannedCall):
         except (BreakevenError, TimeoutError) as raised:
             fault = raised if isinstance(raised, BreakevenError) else self._overdue(route)
             outcome = _outcome(fault, reader)
-            await self.book(
-                exchange.observe(outcome, reader if outcome == "cut" else None, fault.code), reservation, route
-            )
+            used = reader if outcome == "cut" or may_be_billed(route, fault) else None
+            await self.book(exchange.observe(outcome, used, fault.code), reservation, route)
             return Failed(fault, self.delivery.begun)
         except Exception:
             await self.book(exchange.observe("failed", None, "gateway_fault"), reservation, route)
@@ -243,7 +242,7 @@ async def _events(reply: Reply, dialect: Dialect, provider: str) -> AsyncIterato
         try:
             completion = msgspec.json.decode(body, type=dict)
         except msgspec.DecodeError as error:
-            raise UpstreamError(f"{provider} answered with something that is not JSON: {error}") from error
+            raise Unanswered(f"{provider} answered with something that is not JSON: {error}") from error
         yield dialects.split_whole(dialect, completion)
         return
     splitter = EventSplitter()

@@ -12,7 +12,7 @@ from pyreqwest import exceptions
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.response import Response
 
-from breakeven.errors import EngineUnavailable, StreamCut, UpstreamError
+from breakeven.errors import EngineUnavailable, StreamCut, Unanswered, UpstreamError
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import require
 from breakeven.providers import plain_http
@@ -134,7 +134,7 @@ class HttpProvider:
             return
         response = None
         try:
-            response = await self._plain.post(url, request.body, headers)
+            response = await self._plain.post(url, request.body, headers, resend=self.locality == "local")
             yield response
         except plain_http.ConnectFailed as error:
             raise self._unreachable(error.message) from error
@@ -178,13 +178,13 @@ class HttpProvider:
         )
 
     def _silent(self) -> UpstreamError:
-        return UpstreamError(
+        return Unanswered(
             f"{self.name} sent no byte within {self._timeouts.first_byte_seconds:g} s",
             remedy=f"Raise providers.{self.name}.first_byte_seconds, or look at that server's load.",
         )
 
     def _broke_off(self, cause: str) -> UpstreamError:
-        kind = EngineUnavailable if self.is_engine else UpstreamError
+        kind = EngineUnavailable if self.is_engine else Unanswered
         return kind(f"{self.name} broke off before it answered: {cause}", remedy="The call can be sent again.")
 
     def _cut(self, cause: str) -> StreamCut:

@@ -83,8 +83,13 @@ class PlainClient:
         self._idle: dict[tuple[str, int], deque[_Connection]] = {}
         self._open: set[_Connection] = set()
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Response:
+    async def post(self, url: str, body: bytes, headers: dict[str, str], *, resend: bool = False) -> Response:
         """POST and wait for the head of the answer; `release` ends the exchange.
+
+        Args:
+            resend: send again when a resting connection turns out to be closed. A server may close one at any moment,
+                also this one, and then the request never reached it; but it may also have been served, and where
+                calls cost money a second one would be paid for unseen.
 
         Raises:
             ConnectFailed, BrokenOff, Silence: before the answer has begun.
@@ -97,9 +102,8 @@ class PlainClient:
             try:
                 return await self._exchange(rested, request)
             except BrokenOff:
-                if rested.heard:
+                if rested.heard or not resend:
                     raise
-                # A server may close a resting connection at any moment, also this one; the request never reached it.
         return await self._exchange(await self._connect(address), request)
 
     async def _exchange(self, connection: _Connection, request: bytes) -> Response:
