@@ -42,7 +42,7 @@ class ProviderSettings(Section):
     trains_on_data: bool | None = None
     """Whether it may train on what it is sent. Unset: it is assumed to."""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """Most requests a minute; further calls queue here instead of being turned down there."""
+    """Most requests a minute over all its keys; further calls queue here instead of being turned down there."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
     """Most tokens a minute, prompt and output together."""
     concurrency: int | None = Field(default=None, ge=1)
