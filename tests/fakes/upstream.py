@@ -133,6 +133,10 @@ class _Server:
             await self._stream(model, reader, writer)
 
     async def _stream(self, model: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if model.startswith("silent"):
+            await asyncio.get_running_loop().run_in_executor(None, self.gate.wait)
+            if model == "silent-cut":
+                raise ConnectionResetError
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for index, event in enumerate(stream(model)):
             if index == 3:

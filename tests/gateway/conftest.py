@@ -12,7 +12,7 @@ from typing import Any
 
 import openai
 import pytest
-from tests.fakes import upstream
+from tests.fakes import cloud, upstream
 
 from breakeven import config
 from breakeven.box.engine import Engine
@@ -39,6 +39,14 @@ class RunningGateway:
     ledger: Ledger
     home: Path
     engine: Engine | None = None
+    lay_desk: Callable[[config.Settings], Any] | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def reload(self, document: dict[str, Any]) -> None:
+        """Take on another configuration, as when its file changes."""
+        assert self.lay_desk is not None
+        assert self.loop is not None
+        asyncio.run_coroutine_threadsafe(self.lay_desk(config.parse(document)), self.loop).result(30)
 
     def client(self, key: str = "none") -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
@@ -73,6 +81,7 @@ def run_gateway(
             async with assemble(settings, home, environment or {}) as assembly:
                 state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
                 state["ledger"], state["engine"] = assembly.desk.ledger, assembly.engine
+                state["lay_desk"] = assembly.lay_desk
                 state["port"] = listener.getsockname()[1]
                 server = GatewayServer(Gateway(lambda: assembly.desk), 1)
                 serving = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -99,7 +108,8 @@ def run_gateway(
         thread.join(10)
         raise state["error"]
     try:
-        yield RunningGateway(f"http://127.0.0.1:{state['port']}", state["ledger"], home, state["engine"])
+        url = f"http://127.0.0.1:{state['port']}"
+        yield RunningGateway(url, state["ledger"], home, state["engine"], state["lay_desk"], state["loop"])
     finally:
         state["loop"].call_soon_threadsafe(state["stop"].set)
         thread.join(30)
@@ -145,3 +155,10 @@ def remote(fake: upstream.Upstream, **more: Any) -> dict[str, Any]:
         },
         "box": {"purchase_usd": "3600", "idle_watts": "10", "load_watts": "110", "usd_per_kwh": "0.2"},
     }
+
+
+@pytest.fixture
+def sky() -> Iterator[cloud.SimulatedCloud]:
+    """The simulated cloud."""
+    with cloud.running() as running:
+        yield running

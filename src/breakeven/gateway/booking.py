@@ -6,15 +6,18 @@ import secrets
 from decimal import Decimal
 from itertools import count
 
+from breakeven.economics.tokens import TokenCounts
 from breakeven.gateway.asgi import Headers
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.exchange import Arrival
 from breakeven.gateway.labels import Labels
 from breakeven.gateway.metering import Observation
-from breakeven.ledger.records import Attempt, Call, Outcome
+from breakeven.ledger.records import Attempt, Call, Durations, Money, Outcome
 from breakeven.routing.table import Route
 from breakeven.units import ZERO_USD
 
+CACHE = "cache"
+"""Stands in the books for the provider of an answer that was given before."""
 _PROCESS = secrets.token_hex(6)
 _COUNTER = count()
 """Ids rise with time, which keeps the ledger's indexes compact: random ones cost a third more to insert."""
@@ -52,6 +55,25 @@ class Booking:
         self.attempts.append(attempt)
         return attempt
 
+    def replayed(self, provider: str, model: str) -> None:
+        """An answer given before took the place of an attempt: it cost nothing, and nobody counted its tokens again."""
+        nothing = Money(ZERO_USD, ZERO_USD, ZERO_USD, ZERO_USD, ZERO_USD)
+        self.attempts.append(
+            Attempt(
+                number=1,
+                provider=CACHE,
+                locality="local",
+                model_asked=f"{provider}/{model}",
+                started_at=self.arrival.unix,
+                durations=Durations(),
+                outcome="completed",
+                counted_by="nobody",
+                reason="the same request was answered before and its task keeps answers",
+                tokens=TokenCounts(),
+                money=nothing,
+            )
+        )
+
     def cost(self) -> Decimal | None:
         """Dollars of all attempts so far, discarded ones included; ``None`` when a part is unknown."""
         total = ZERO_USD
@@ -61,7 +83,7 @@ class Booking:
             total += attempt.cost
         return total
 
-    def record(self, model: str, outcome: Outcome, *, stream: bool) -> None:
+    def record(self, model: str, outcome: Outcome, *, task: str | None, stream: bool) -> None:
         """Write the call to the ledger and tell those who watch.
 
         Raises:
@@ -77,7 +99,7 @@ class Booking:
             attempts=tuple(self.attempts),
             key=self._labels.key,
             agent=self._labels.agent,
-            task=self._labels.task,
+            task=task,
         )
         self._desk.ledger.record(call)
         for observe in self._desk.observers:

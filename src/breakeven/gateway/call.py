@@ -12,6 +12,7 @@ from typing import cast
 
 from breakeven.accounts.budget import UNBUDGETED, Reservation, Spender
 from breakeven.accounts.keys import Caller
+from breakeven.accounts.responses import response_key
 from breakeven.errors import BreakevenError, BudgetRefused, LedgerUnavailable, UpstreamError
 from breakeven.gateway.asgi import Receive, Send
 from breakeven.gateway.booking import Booking
@@ -19,6 +20,7 @@ from breakeven.gateway.delivery import Delivery
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.labels import Labels
 from breakeven.gateway.metering import CHARACTERS_PER_TOKEN, Observation
+from breakeven.gateway.recorder import Recorder
 from breakeven.ledger.records import Outcome
 from breakeven.providers.base import Hints
 from breakeven.routing.facts import CallFacts
@@ -27,6 +29,7 @@ from breakeven.routing.policy import strictest
 from breakeven.routing.run import Ended, Failed, Turn, run
 from breakeven.routing.table import Route
 from breakeven.units import ZERO_USD
+from breakeven.wire.body import Json
 from breakeven.wire.request import Dialect, ModelRequest
 
 log = logging.getLogger(__name__)
@@ -73,10 +76,15 @@ class PlannedCall(ABC):
         )
         self.plan: Plan
         self.completed = False
+        self._kept_as: tuple[str, Recorder] | None = None
 
     @abstractmethod
     def facts(self) -> CallFacts:
         """What the planner is told."""
+
+    @abstractmethod
+    def document(self) -> Json:
+        """The request as it came."""
 
     @abstractmethod
     def upper_bound(self, route: Route) -> Decimal | None:
@@ -104,6 +112,8 @@ class PlannedCall(ABC):
         self.desk.ledger.check()
         self.desk.accounts.throttle.admit(self.visit.caller, self.expected_tokens())
         self.plan = self._plan()
+        if self.plan.cache_seconds is not None and await self._given_before():
+            return
         serving = cast("asyncio.Task[None]", asyncio.current_task())
         watch = asyncio.get_running_loop().create_task(_until_disconnect(receive))
         watch.add_done_callback(lambda done: None if done.cancelled() else serving.cancel())
@@ -131,6 +141,20 @@ class PlannedCall(ABC):
         if instead is None:
             raise refusal
         return instead
+
+    async def _given_before(self) -> bool:
+        """Give the answer that the same request had before, or keep the one that this call will get."""
+        first, path = self.plan.attempts[0], self.visit.door.path
+        key = response_key(path, self.document(), f"{first.provider}/{first.model}", self.plan.label)
+        answer = self.desk.responses.get(key)
+        if answer is None:
+            self._kept_as = key, self.delivery.record()
+            return False
+        self.booking.replayed(first.provider, first.model)
+        self.booking.record(self.model, "completed", task=self.plan.task, stream=self.stream)
+        await self.delivery.replay(answer)
+        self.completed = True
+        return True
 
     async def _run(self) -> Ended:
         ended = await self._try_all(self.plan)
@@ -160,12 +184,15 @@ class PlannedCall(ABC):
             await self.delivery.fail(ended.error)
             return
         try:
-            self.booking.record(self.model, "completed", stream=self.stream)
+            self.booking.record(self.model, "completed", task=self.plan.task, stream=self.stream)
         except LedgerUnavailable as error:
             await self.delivery.fail(error)
         else:
             await self.conclude()
             self.completed = True
+            if self._kept_as is not None and self.plan.cache_seconds is not None:
+                key, recorder = self._kept_as
+                self.desk.responses.put(key, recorder.answer(), self.plan.cache_seconds)
 
     async def reserve(self, route: Route) -> Reservation:
         """Hold the most that an attempt can cost in every budget that covers it; errors as ``Accounts.reserve``."""
@@ -193,7 +220,7 @@ class PlannedCall(ABC):
     def _record_failure(self, outcome: Outcome) -> None:
         """Record a call that was not completed; the caller hears of the failure, the log of a ledger in trouble."""
         try:
-            self.booking.record(self.model, outcome, stream=self.stream)
+            self.booking.record(self.model, outcome, task=self.plan.task, stream=self.stream)
         except LedgerUnavailable as error:
             log.error("%s: %s", self.booking.id, error)
 

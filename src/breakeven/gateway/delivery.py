@@ -7,9 +7,11 @@ from decimal import Decimal
 
 import msgspec
 
+from breakeven.accounts.answers import Answer
 from breakeven.errors import BreakevenError
 from breakeven.gateway.asgi import EVENT_STREAM, JSON, Headers, Send, respond, respond_error
 from breakeven.gateway.booking import Booking
+from breakeven.gateway.recorder import Recorder, replay
 from breakeven.routing.table import Route
 from breakeven.wire.dialects import error_event
 from breakeven.wire.request import Dialect
@@ -41,6 +43,16 @@ class Delivery:
         self._beat: asyncio.Task[None] | None = None
         self.begun = False
 
+    def record(self) -> Recorder:
+        """Keep what is sent from now on."""
+        recorder = Recorder(self._send)
+        self._send = recorder
+        return recorder
+
+    async def replay(self, answer: Answer) -> None:
+        """An answer given before, in place of one of this call's own."""
+        await replay(self._send, answer)
+
     def keep_alive(self, *, at_once: bool) -> None:
         """Send headers and heartbeats until words arrive: now if the model is known to be loading, else after a while.
 
@@ -59,13 +71,13 @@ class Delivery:
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     async def end_stream(
-        self, events: bytes, route: Route, reason: str, cost: Decimal | None, gate: str | None = None
+        self, events: bytes, ending: bytes, route: Route, reason: str, cost: Decimal | None, gate: str | None = None
     ) -> None:
-        """The last events of a stream, preceded by its cost and, if it has one, the gate that it did not pass."""
+        """The last events of a stream, its cost and the gate that it did not pass if there is one, and its end."""
         await self._quiet()
         head = b"" if self.begun else await self._head(route, reason)
         notes = b"".join(b": %s=%s\n\n" % note for note in _notes(cost, gate))
-        await self._send({"type": "http.response.body", "body": head + notes + events})
+        await self._send({"type": "http.response.body", "body": head + events + notes + ending})
 
     async def whole(
         self, document: object, route: Route, reason: str, cost: Decimal | None, gate: str | None = None

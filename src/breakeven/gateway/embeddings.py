@@ -60,6 +60,10 @@ class Embeddings(PlannedCall):
         """What the planner is told."""
         return facts_of(self.desk, self.visit.labels, self.model, prompt_bytes=self._body_bytes)
 
+    def document(self) -> Json:
+        """The request as it came."""
+        return self._document
+
     def expected_tokens(self) -> int:
         """The texts by their characters."""
         return self._body_bytes // CHARACTERS_PER_TOKEN

@@ -27,6 +27,7 @@ from breakeven.routing.plan import Planned
 from breakeven.routing.run import Delivered, Ended, Failed, GateFailed, Turn
 from breakeven.routing.table import Route
 from breakeven.wire import dialects
+from breakeven.wire.body import Json
 from breakeven.wire.reader import StreamReader
 from breakeven.wire.request import Dialect, ModelRequest
 from breakeven.wire.schema import requested_schema
@@ -46,7 +47,7 @@ class _Answer:
     """An answer of which everything but the end has been sent, or nothing at all.
 
     Attributes:
-        tail: what is left to send of one that was passed on.
+        tail / ending: what is left to send of one that was passed on, and what closes its stream.
         gate: the gate it did not pass, if nobody better could be asked.
     """
 
@@ -55,6 +56,7 @@ class _Answer:
     dialect: Dialect
     reader: StreamReader
     tail: bytes = b""
+    ending: bytes = b""
     gate: str | None = None
 
 
@@ -72,6 +74,10 @@ class Generation(PlannedCall):
         request = self._request
         bound = request.prompt_bytes()
         return facts_of(self.desk, self.visit.labels, request.model, prompt_bytes=bound, request=request)
+
+    def document(self) -> Json:
+        """The request as it came."""
+        return self._request.document
 
     def expected_tokens(self) -> int:
         """The prompt by its characters, and the output asked for."""
@@ -129,7 +135,9 @@ class Generation(PlannedCall):
         await self.book(exchange.observe("completed", reader, error_code), reservation, route)
         self._answer_ready = answer
         tokens = reader.usage.total if reader.usage is not None else None
-        return Delivered(tokens=tokens) if failed is None else GateFailed(failed.gate, failed.why, tokens=tokens)
+        if failed is None or self.delivery.begun:  # what was said cannot be taken back
+            return Delivered(tokens=tokens)
+        return GateFailed(failed.gate, failed.why, tokens=tokens)
 
     async def conclude(self) -> None:
         """Let the last of the answer go."""
@@ -137,7 +145,7 @@ class Generation(PlannedCall):
         assert answer is not None  # noqa: S101  set by the attempt that ended well
         cost, reader, request = self.booking.cost(), answer.reader, self._request
         if self._request.stream and not self._buffers():
-            await self.delivery.end_stream(answer.tail, answer.route, answer.reason, cost, answer.gate)
+            await self.delivery.end_stream(answer.tail, answer.ending, answer.route, answer.reason, cost, answer.gate)
             return
         assert reader.answer is not None  # noqa: S101  folded, since it was not passed on
         created = int(self.booking.arrival.unix)
@@ -146,8 +154,8 @@ class Generation(PlannedCall):
             await self.delivery.whole(whole, answer.route, answer.reason, cost, answer.gate)
             return
         passed = dialects.reader(request.dialect, pass_usage=request.wants_usage, fold=False)
-        events = passed.take_all(dialects.split_whole(request.dialect, whole)) + passed.ending
-        await self.delivery.end_stream(events, answer.route, answer.reason, cost, answer.gate)
+        events = passed.take_all(dialects.split_whole(request.dialect, whole))
+        await self.delivery.end_stream(events, passed.ending, answer.route, answer.reason, cost, answer.gate)
 
     def _overdue(self, route: Route) -> DeadlineExceeded:
         return DeadlineExceeded(
@@ -221,7 +229,7 @@ class Generation(PlannedCall):
                 break
         else:
             answer.tail = held
-        answer.tail += reader.ending if translator is None else translator.end()
+        answer.ending = reader.ending if translator is None else translator.end()
 
     def _judge(self, reader: StreamReader) -> gates.Failed | None:
         if reader.answer is None or not self._gated:

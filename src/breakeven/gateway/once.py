@@ -9,35 +9,9 @@ from breakeven.accounts.answers import Answer, fingerprint
 from breakeven.gateway.asgi import Message, Receive, Send
 from breakeven.gateway.call import PlannedCall, Visit
 from breakeven.gateway.desk import Desk
+from breakeven.gateway.recorder import Recorder, replay
 
 KEY_HEADERS = (b"idempotency-key", b"x-breakeven-idempotency-key")
-REPLAYED = (b"x-breakeven-replayed", b"true")
-
-
-class Recorder:
-    """Passes an answer on and keeps it."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._start: Message = {}
-        self._body: list[bytes] = []
-
-    async def __call__(self, message: Message) -> None:
-        """Pass one message on."""
-        if message["type"] == "http.response.start":
-            self._start = message
-        else:
-            self._body.append(message.get("body", b""))
-        await self._send(message)
-
-    def answer(self) -> Answer:
-        """What was sent."""
-        headers = tuple(
-            (name.decode(), value.decode("latin-1"))
-            for name, value in self._start["headers"]
-            if name == b"content-type" or name.startswith(b"x-breakeven-")
-        )
-        return Answer(self._start["status"], headers, b"".join(self._body))
 
 
 async def answer_once(
@@ -69,15 +43,6 @@ async def answer_once(
             await begun.finish(recorder.answer())
         else:
             await begun.abandon()
-
-
-async def replay(send: Send, answer: Answer) -> None:
-    """An answer given before, marked as such."""
-    headers = [*((name.encode(), value.encode("latin-1")) for name, value in answer.headers), REPLAYED]
-    if not answer.is_stream:
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
 
 
 async def _never() -> Message:

@@ -1,0 +1,208 @@
+"""Local first, promoted by policy: where a call goes, what the books and headers say of it, what it may never do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import openai
+import pytest
+from tests.fakes.cloud import SimulatedCloud
+from tests.fakes.upstream import Upstream
+from tests.gateway.conftest import RunningGateway
+from tests.gateway.desks import KEYS, desk
+from tests.gateway.test_chat import HELLO, post
+
+Serve = Callable[..., RunningGateway]
+
+
+def ask(gateway: RunningGateway, model: str = "task:tag", **headers: str) -> Any:
+    """One plain call; the raw response with its headers."""
+    client = gateway.client().chat.completions
+    return client.with_raw_response.create(model=model, messages=HELLO, extra_headers=headers)
+
+
+def test_a_bulk_task_stays_on_the_box(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake), KEYS)
+    raw = ask(gateway)
+    assert raw.parse().choices[0].message.content == "one two three"
+    assert raw.headers["x-breakeven-served-by"] == "house/ok"
+    assert "task tag" in raw.headers["x-breakeven-reason"]
+    assert Decimal(raw.headers["x-breakeven-cost-usd"]) > 0
+    (call,) = gateway.calls()
+    assert raw.headers["x-breakeven-call-id"] == call.id
+    assert (call.task, call.attempts[0].locality) == ("tag", "local")
+    assert sky.seen()["requests"] == 0
+
+
+@pytest.mark.parametrize("local", ["hang-up", "broken", "overloaded", "cut", "ends-early", "malformed"])
+def test_what_the_box_fails_at_goes_on_in_the_cloud_and_both_attempts_are_paid(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream, local: str
+) -> None:
+    gateway = serve(desk(sky, fake, local=local), KEYS)
+    raw = ask(gateway)
+    assert raw.headers["x-breakeven-served-by"].startswith("gpt/")
+    (call,) = gateway.calls()
+    first, second = call.attempts
+    assert call.outcome == "completed"
+    assert (first.locality, first.outcome) == (
+        "local",
+        "cut" if local in {"cut", "ends-early", "malformed"} else "failed",
+    )
+    assert (second.locality, second.outcome) == ("remote", "completed")
+    assert first.cost is not None
+    assert second.cost is not None
+    assert Decimal(raw.headers["x-breakeven-cost-usd"]) == first.cost + second.cost
+
+
+def test_an_answer_that_fails_its_gate_is_promoted_and_stays_in_the_books(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream
+) -> None:
+    gates = {"rejects": ["^one two three$"]}
+    gateway = serve(desk(sky, fake, tasks={"tag": {"gates": gates}}), KEYS)
+    raw = ask(gateway)
+    assert raw.headers["x-breakeven-served-by"].startswith("gpt/")
+    first, second = gateway.calls()[0].attempts
+    assert (first.outcome, first.error) == ("completed", "gate:rejects")
+    assert first.tokens is not None
+    assert second.error is None
+
+
+def test_an_answer_nobody_can_better_is_given_and_marked(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    tasks = {"tag": {"models": ["local"], "gates": {"matches": ["seven"]}}}
+    gateway = serve(desk(sky, fake, tasks=tasks), KEYS)
+    raw = ask(gateway)
+    assert raw.parse().choices[0].message.content == "one two three"
+    assert raw.headers["x-breakeven-gate"] == "matches"
+
+
+def test_a_schema_of_the_request_is_a_gate(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake), KEYS)
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    answer = gateway.client().chat.completions.create(
+        model="task:extract",
+        messages=HELLO,
+        response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
+    )
+    assert isinstance(json.loads(answer.choices[0].message.content or "")["n"], int)
+    first, second = gateway.calls()[0].attempts
+    assert (first.error, second.provider) == ("gate:schema_valid", "gpt")
+
+
+def test_a_buffered_stream_speaks_with_one_voice(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake, tasks={"tag": {"gates": {"matches": ["seven"]}}}), KEYS)
+    stream = gateway.client().chat.completions.create(model="task:tag", messages=HELLO, stream=True)
+    text = "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
+    assert "one two three" not in text
+    assert text
+    assert [attempt.locality for attempt in gateway.calls()[0].attempts] == ["local", "remote"]
+
+
+def test_a_passed_stream_ends_with_the_verdict_of_its_gate(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    tasks = {"tag": {"stream": "pass", "gates": {"matches": ["seven"]}}}
+    gateway = serve(desk(sky, fake, local="gated", tasks=tasks), KEYS)
+    with gateway.client().chat.completions.with_streaming_response.create(
+        model="task:tag", messages=HELLO, stream=True
+    ) as raw:
+        lines = raw.iter_lines()
+        assert "one " in next(line for line in lines if '"one ' in line)
+        fake.gate.set()
+        rest = [line for line in lines if line]
+    assert rest[-3:-1] == [rest[-3], ": x-breakeven-gate=matches"]
+    assert rest[-3].startswith(": x-breakeven-cost-usd=")
+    assert rest[-1] == "data: [DONE]"
+    (call,) = gateway.calls()
+    assert [attempt.error for attempt in call.attempts] == ["gate:matches"]
+
+
+def test_words_once_spoken_are_not_followed_by_another_model(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake, local="cut", tasks={"tag": {"stream": "pass", "gates": OPEN}}), KEYS)
+    with pytest.raises(openai.APIError, match="broke off"):
+        list(gateway.client().chat.completions.create(model="task:tag", messages=HELLO, stream=True))
+    (call,) = gateway.calls()
+    assert (call.outcome, len(call.attempts)) == ("cut", 1)
+    assert sky.seen()["requests"] == 0
+
+
+OPEN = {"not_empty": False, "not_refused": False, "not_truncated": False, "schema_valid": False}
+
+
+def test_data_that_stays_reaches_no_cloud_whatever_fails(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake, local="broken"), KEYS)
+    headers = {"x-breakeven-data": "local_only"}
+    with pytest.raises(openai.InternalServerError):
+        ask(gateway, **headers)
+    with pytest.raises(openai.PermissionDeniedError, match="local_only"):
+        ask(gateway, "gpt", **headers)
+    with pytest.raises(openai.PermissionDeniedError):
+        gateway.client().embeddings.create(model="embed", input="hello", extra_headers=headers)
+    status, _, body = post(
+        gateway, "/v1/messages/count_tokens", json.dumps({"model": "claude", "messages": HELLO}).encode(), **headers
+    )
+    assert (status, body["error"]["type"]) == (403, "permission_error")
+    assert sky.seen()["requests"] == 0
+
+
+def test_unlabelled_data_stays_by_default(serve: Serve, sky: SimulatedCloud) -> None:
+    document = desk(sky)
+    del document["policy"]
+    with pytest.raises(openai.PermissionDeniedError, match=r"policy\.default_data"):
+        ask(serve(document, KEYS), "gpt")
+    assert sky.seen()["requests"] == 0
+
+
+def test_labels_that_mean_nothing_are_refused_by_name(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake), KEYS)
+    body = json.dumps({"model": "local", "messages": HELLO}).encode()
+    for name, value in (("data", "secret"), ("priority", "high"), ("deadline-seconds", "-1"), ("task", "x" * 300)):
+        status, _, answer = post(gateway, "/v1/chat/completions", body, **{f"x-breakeven-{name}": value})
+        assert status == 400
+        assert f"x-breakeven-{name}" in answer["error"]["message"]
+
+
+def test_a_deadline_ends_the_call_with_its_name(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake, local="gated"), KEYS)
+    with pytest.raises(openai.InternalServerError) as caught:
+        ask(gateway, "local", **{"x-breakeven-deadline-seconds": "0.3"})
+    assert caught.value.status_code == 504
+    (call,) = gateway.calls()
+    assert call.attempts[0].error == "deadline_exceeded"
+
+
+def test_a_breaker_leaves_a_failing_model_alone_and_says_so(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    policy = {"default_data": "shareable", "retries": 0, "breaker_failures": 2}
+    gateway = serve(desk(sky, fake, local="broken", policy=policy), KEYS)
+    for _ in range(3):
+        ask(gateway)
+    calls = gateway.calls()
+    assert [len(call.attempts) for call in calls] == [2, 2, 1]
+    assert len(fake.seen.bodies) == 2
+    with pytest.raises(openai.InternalServerError, match="left alone"):
+        ask(gateway, "local")
+
+
+def test_the_same_request_gets_the_kept_answer_and_costs_nothing_again(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream
+) -> None:
+    gateway = serve(desk(sky, fake, tasks={"tag": {"models": ["gpt"], "cache_seconds": 60}}), KEYS)
+    first, again = ask(gateway), ask(gateway)
+    assert again.parse() == first.parse()
+    assert again.headers["x-breakeven-replayed"] == "true"
+    assert again.headers["x-breakeven-cost-usd"] == "0"
+    one, two = gateway.calls()
+    assert (one.attempts[0].provider, two.attempts[0].provider) == ("gpt", "cache")
+    assert two.attempts[0].cost == 0
+    assert len(sky.invoice()["lines"]) == 1
+
+
+def test_a_plan_is_explained_without_sending(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake), KEYS)
+    body = json.dumps({"model": "task:tag", "messages": HELLO}).encode()
+    status, _, plan = post(gateway, "/admin/explain", body, **{"x-breakeven-data": "local_only"})
+    assert status == 200
+    assert [one["alias"] for one in plan["attempts"]] == ["local"]
+    assert [(one["alias"], one["rule"]) for one in plan["set_aside"]] == [("frontier", "data")]
+    assert gateway.calls() == []
+    assert fake.seen.bodies == []
