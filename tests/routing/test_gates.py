@@ -88,6 +88,25 @@ def test_a_callers_regular_expression_is_not_run_and_nothing_is_fetched_for_a_sc
     assert "cannot be applied" in failed.why
 
 
+def doubling(levels: int, **extra: Any) -> dict[str, Any]:
+    """A short schema whose references double at each level."""
+    each = [{"$ref": f"#/$defs/d{level + 1}", **extra} for level in range(levels)]
+    definitions = {f"d{level}": {"allOf": [each[level], each[level]], **extra} for level in range(levels)}
+    return {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{levels}": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("extra", [{}, {"$schema": "https://json-schema.org/draft/2020-12/schema"}])
+def test_a_callers_schema_cannot_ask_for_endless_work(extra: dict[str, Any]) -> None:
+    assert failed_gate(AnswerFacts("{}"), schema=doubling(8, **extra)) is None
+    assert failed_gate(AnswerFacts("{}"), schema=doubling(60, **extra)) == "schema_valid"
+
+
+def test_a_list_of_a_thousand_items_may_refer_to_one_definition() -> None:
+    schema = {"type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"type": "integer"}}}
+    assert failed_gate(AnswerFacts(str(list(range(1000)))), schema=schema) is None
+    assert failed_gate(AnswerFacts('["x"]'), schema=schema) == "schema_valid"
+
+
 def test_a_property_called_pattern_is_not_a_regular_expression() -> None:
     schema = {"properties": {"pattern": {"type": "string"}}, "required": ["pattern"], "additionalProperties": False}
 

@@ -17,6 +17,7 @@ from breakeven.errors import (
     DataStays,
     EngineUnavailable,
     ModelNotFound,
+    RequestError,
     Unsupported,
 )
 from breakeven.routing.plan import Plan, plan
@@ -77,6 +78,14 @@ def test_a_task_that_nobody_configured_is_a_label_and_no_more() -> None:
 def test_what_does_not_exist_is_refused_with_what_does(model: str, said: str) -> None:
     with pytest.raises(ModelNotFound, match=said):
         plan(call(model), settings(), STATES)
+
+
+def test_a_task_asked_for_as_a_model_does_not_replace_the_one_that_a_key_or_header_names() -> None:
+    private = settings(tasks={"payroll": {"data": "local_only"}, "extract": {"data": "shareable"}})
+
+    with pytest.raises(RequestError, match="payroll"):
+        plan(call("task:extract", task="payroll"), private, STATES)
+    assert plan(call("task:payroll", task="payroll"), private, STATES).label == "local_only"
 
 
 def test_local_only_sets_every_remote_aside_first_of_all() -> None:
@@ -262,7 +271,7 @@ tasks = st.fixed_dictionaries(
 )
 calls = st.builds(
     call,
-    st.sampled_from(["auto", "task:work", "m0"]),
+    st.sampled_from(["auto", "m0"]),
     task=st.none() | st.just("work"),
     label=st.sampled_from(["local_only", "shareable"]),
     prompt_tokens_estimate=st.integers(0, 10**6),

@@ -9,12 +9,13 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeAlias, cast
 
 from jsonschema.exceptions import best_match
-from jsonschema.validators import validator_for
+from jsonschema.validators import extend, validator_for
 from referencing import Registry
 
 from breakeven.config import GateSettings
@@ -26,6 +27,10 @@ Gate: TypeAlias = Literal["not_refused", "not_truncated", "not_empty", "schema_v
 
 MAX_CHARACTERS = 100_000
 """Longest text that regular expressions are run over: some take time out of proportion to it."""
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+MAX_REFERENCES = 20_000
+"""Most references followed for a schema of the caller's own: a quarter of a second, or some thousand list items."""
+_references: ContextVar[int] = ContextVar("references", default=0)
 REFUSAL_CHARACTERS = 200
 """How far into an answer its refusal begins, if it is one."""
 _CANNOT = r"(?:can(?:no|['’])t|won['’]t|(?:am|are|['’]m|['’]re) (?:unable|not able) to)"
@@ -132,9 +137,12 @@ def _schema_fault(text: str, schema: Mapping[str, Any], *, trusted: bool) -> str
         where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         return f"the answer is not JSON{where}"
     try:
-        applied = schema if trusted else _without_regexes(schema)
+        validator = validator_for(schema)
+        if not trusted:
+            schema, validator = _tamed(schema), _frugal(validator)
+            _references.set(0)
         # An empty registry: a reference in the schema never fetches anything.
-        fault = best_match(validator_for(applied)(applied, registry=Registry()).iter_errors(document))
+        fault = best_match(validator(schema, registry=Registry()).iter_errors(document))
     except Exception as error:  # noqa: BLE001 - a schema that is none fails in whichever way its keywords do
         return f"the schema cannot be applied: {type(error).__name__}"
     if fault is None:
@@ -143,15 +151,33 @@ def _schema_fault(text: str, schema: Mapping[str, Any], *, trusted: bool) -> str
     return f"the answer does not fit the schema: {fault.validator} at {where}"
 
 
-def _without_regexes(schema: Any) -> Any:
+def _tamed(schema: Any) -> Any:
+    """Without regular expressions, and without changes of dialect on the way."""
     if isinstance(schema, list):
-        return [_without_regexes(part) for part in schema]
+        return [_tamed(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    dropped = {"pattern"} if isinstance(schema.get("pattern"), str) else set()
+    dropped = {key for key in ("pattern", "$schema") if isinstance(schema.get(key), str)}
     if "patternProperties" in schema:
         dropped |= {"patternProperties", "additionalProperties", "unevaluatedProperties"}
-    return {key: _without_regexes(part) for key, part in schema.items() if key not in dropped}
+    return {key: _tamed(part) for key, part in schema.items() if key not in dropped}
+
+
+@cache
+def _frugal(validator: Any) -> Any:
+    """The validator with a limit on references, by which a short schema can ask for endless work."""
+
+    def counted(follow: Any) -> Any:
+        def reference(*arguments: Any) -> Any:
+            _references.set(_references.get() + 1)
+            if _references.get() > MAX_REFERENCES:
+                raise RecursionError
+            yield from follow(*arguments) or ()
+
+        return reference
+
+    followers = {key: counted(follow) for key, follow in validator.VALIDATORS.items() if key in REFERENCES}
+    return extend(validator, followers)  # type: ignore[no-untyped-call]
 
 
 def _checked(entry_point: str, answer: AnswerFacts) -> str:

@@ -153,6 +153,7 @@ def plan(facts: CallFacts, settings: Settings, states: Sequence[TargetState]) ->
 
     Raises:
         ModelNotFound: when the call asks for a model or a task that does not exist.
+        RequestError: when it names two tasks.
     """
     by_alias = {state.alias: state for state in states}
     policy = settings.policy

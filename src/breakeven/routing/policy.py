@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from breakeven.config import NO_GATES, PolicySettings, TaskSettings
 from breakeven.config.load import AUTO, TASK_PREFIX
-from breakeven.errors import ModelNotFound
+from breakeven.errors import ModelNotFound, RequestError
 from breakeven.privacy.clearance import Label
 from breakeven.routing.facts import CallFacts
 
@@ -69,12 +69,17 @@ def terms(
 
     Raises:
         ModelNotFound: for a model or a ``task:NAME`` that does not exist.
+        RequestError: for a ``task:NAME`` that contradicts the task named otherwise, whose label might be stricter.
     """
     name, asked = facts.task, facts.model
     if asked.startswith(TASK_PREFIX):
         name, asked = asked.removeprefix(TASK_PREFIX), AUTO
         if name not in tasks:
             raise ModelNotFound(f"model = {facts.model!r}: no such task", remedy=f"Tasks are: {', '.join(tasks)}.")
+        if facts.task not in (None, name):
+            raise RequestError(
+                f"model = {facts.model!r}: the call, or its key, also says that its task is {facts.task!r}"
+            )
     elif asked != AUTO and asked not in served:
         raise ModelNotFound(
             f"model = {asked!r}: not served here", remedy=f"Served are: {', '.join(sorted({*served, AUTO}))}."
