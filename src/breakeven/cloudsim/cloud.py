@@ -137,6 +137,7 @@ class Cloud:
                 model=model if isinstance(model, str) else None,
                 user=user if isinstance(user, str) else None,
                 headers=shown,
+                fields=tuple(sorted(body)),
             )
         )
 

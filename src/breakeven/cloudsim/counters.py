@@ -15,7 +15,7 @@ _SHOWN_PREFIXES = ("anthropic-", "openai-", "x-breakeven-", "x-stainless-", "x-c
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request as it arrived; headers that may hold a secret are left out."""
+    """One request as it arrived; headers that may hold a secret are left out, ``fields`` are those of its body."""
 
     method: str
     path: str
@@ -24,6 +24,7 @@ class Seen:
     model: str | None
     user: str | None
     headers: dict[str, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
 
 
 class Counters:

@@ -36,6 +36,8 @@ Handler: TypeAlias = Callable[[Desk, Scope, Receive, Send], Awaitable[None]]
 CHAT = Door("/v1/chat/completions", "openai")
 RESPONSES = Door("/v1/responses", "responses")
 MESSAGES = Door("/v1/messages", "anthropic")
+PROBES = ("/", "/api/hello")
+"""Where clients knock before their first call; Claude Code does at both."""
 
 
 class Gateway:
@@ -58,7 +60,7 @@ class Gateway:
             "/openapi.json": {"GET": openapi.answer},
             **{path: {"GET": handler} for path, handler in admin.PAGES.items()},
             admin.EXPLAIN: {"POST": admin.explain},
-            "/": {"GET": _health, "HEAD": _health},
+            **{probe: {"GET": _health, "HEAD": _health} for probe in PROBES},
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
