@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "breakeven.cli.export",
     "plan": "breakeven.cli.plan",
     "measure": "breakeven.cli.measure",
+    "doctor": "breakeven.cli.doctor",
     "simulate-cloud": "breakeven.cli.simulate_cloud",
     "reprice": "breakeven.cli.reprice",
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from breakeven.cli import console
+from breakeven.cli import console, models_fit
 
 if TYPE_CHECKING:
     from breakeven.box.discovery import Found
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     models = typer.Typer(help="Fetch model files, and list those that are here.", no_args_is_help=True)
     models.command(epilog=PULL_EXAMPLES)(pull)
     models.command("list", epilog=LIST_EXAMPLE)(list_models)
+    models.command(epilog=models_fit.EPILOG)(models_fit.fit)
     app.add_typer(models, name="models")
 
 
