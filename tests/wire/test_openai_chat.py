@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import MalformedBody
+from breakeven.wire.dialects import outgoing
 from breakeven.wire.openai_chat import as_stream, parse_chat_request, read_usage
-from breakeven.wire.openai_stream import AnswerFold, StreamReader
+from breakeven.wire.openai_stream import AnswerFold, ChatReader
 from breakeven.wire.sse import encode_event
 
 USAGE = {
@@ -105,7 +106,7 @@ def test_folding_an_unfolded_answer_gives_it_back(texts: list[str]) -> None:
 
 
 def test_usage_is_held_back_from_a_client_that_did_not_ask_for_it() -> None:
-    reader = StreamReader(pass_usage=False, fold=False)
+    reader = ChatReader(pass_usage=False, fold=False)
     assert reader.take(event(delta({"content": "x"})))
     assert reader.take(event(chunk(choices=[], usage=USAGE))) is None
     assert reader.usage == read_usage(USAGE)
@@ -113,17 +114,17 @@ def test_usage_is_held_back_from_a_client_that_did_not_ask_for_it() -> None:
 
 def test_usage_is_passed_to_a_client_that_asked_for_it() -> None:
     last = event(chunk(choices=[], usage=USAGE))
-    assert StreamReader(pass_usage=True, fold=False).take(last) == last
+    assert ChatReader(pass_usage=True, fold=False).take(last) == last
 
 
 def test_done_is_held_back_until_the_call_is_booked() -> None:
-    reader = StreamReader(pass_usage=False, fold=False)
+    reader = ChatReader(pass_usage=False, fold=False)
     assert reader.take(b"data: [DONE]\n\n") is None
     assert reader.finished
 
 
 def test_a_role_alone_is_not_generated_text() -> None:
-    reader = StreamReader(pass_usage=False, fold=False)
+    reader = ChatReader(pass_usage=False, fold=False)
     reader.take(event(delta({"role": "assistant", "content": None})))
     assert not reader.generating
     reader.take(event(delta({"content": "x"})))
@@ -132,7 +133,7 @@ def test_a_role_alone_is_not_generated_text() -> None:
 
 def test_counts_of_a_broken_stream_come_from_the_engines_last_timings() -> None:
     timings = {"cache_n": 30, "prompt_n": 2, "prompt_ms": 10.0, "predicted_n": 4, "predicted_ms": 50.0}
-    reader = StreamReader(pass_usage=False, fold=False)
+    reader = ChatReader(pass_usage=False, fold=False)
     reader.take(event(delta({"content": "x"})))
     reader.take(event({**delta({"content": "y"}), "timings": timings}))
     assert reader.timings is not None
@@ -141,7 +142,7 @@ def test_counts_of_a_broken_stream_come_from_the_engines_last_timings() -> None:
 
 
 def test_an_error_in_mid_stream_is_noticed_not_passed_on() -> None:
-    reader = StreamReader(pass_usage=False, fold=False)
+    reader = ChatReader(pass_usage=False, fold=False)
     assert reader.take(event({"error": {"message": "out of memory", "code": 500}})) is None
     assert reader.error == {"message": "out of memory", "code": 500}
 
@@ -154,7 +155,7 @@ def test_the_upstream_body_changes_only_what_must_change() -> None:
         "vendor_extension": {"deep": [1, 2.5, None]},
         "stream_options": {"include_obfuscation": False},
     }
-    sent = json.loads(parse_chat_request(json.dumps(body).encode()).upstream_body("llama"))
+    sent = json.loads(outgoing(parse_chat_request(json.dumps(body).encode()), "openai", "llama").body)
     assert sent == {
         **body,
         "model": "llama",
@@ -185,7 +186,7 @@ def test_a_bad_body_is_refused_by_the_name_of_its_fault(body: bytes, named: str)
 
 @given(st.binary(max_size=300))
 def test_no_junk_event_breaks_the_reader(junk: bytes) -> None:
-    reader = StreamReader(pass_usage=False, fold=False)
+    reader = ChatReader(pass_usage=False, fold=False)
     reader.take(encode_event(junk))
 
 
@@ -202,5 +203,5 @@ json_values = st.recursive(
     )
 )
 def test_no_misshapen_chunk_breaks_the_reader(document: dict[str, Any]) -> None:
-    reader = StreamReader(pass_usage=False, fold=True)
+    reader = ChatReader(pass_usage=False, fold=True)
     reader.take(event(document))

@@ -11,7 +11,6 @@ from breakeven.wire import anthropic_messages, responses
 from breakeven.wire.dialects import (
     Dialect,
     StreamReader,
-    heartbeat,
     parse_request,
     reader,
     split_whole,
@@ -215,10 +214,19 @@ def test_generated_text_of_every_kind_is_noticed_and_measured(dialect: Dialect, 
     assert (read.text_characters, read.generating) == (characters, bool(characters))
 
 
-@pytest.mark.parametrize("dialect", ["openai", "anthropic", "responses"])
-def test_a_heartbeat_passes_through_and_is_no_sign_of_an_answer(dialect: Dialect) -> None:
+PING = event(type="ping")
+HEARTBEATS: list[tuple[Dialect, bytes]] = [
+    ("openai", b": waiting\n\n"),
+    ("anthropic", b": waiting\n\n"),
+    ("anthropic", PING),
+    ("responses", b": waiting\n\n"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "beat"), HEARTBEATS)
+def test_a_heartbeat_passes_through_and_is_no_sign_of_an_answer(dialect: Dialect, beat: bytes) -> None:
     read = reader(dialect, pass_usage=True, fold=True)
-    assert read.take(heartbeat(dialect)) == heartbeat(dialect)
+    assert read.take(beat) == beat
     assert not read.started
     assert not read.generating
 
@@ -411,4 +419,4 @@ def test_comments_pass_through_a_translation_and_pings_become_comments() -> None
     client = parse_request("openai", b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}]}')
     through = translator("anthropic", client, created=0)
     assert through.feed([b": waiting\n\n"]) == b": waiting\n\n"
-    assert EventSplitter().feed(through.feed([heartbeat("anthropic")])) == [b": ping\n\n"]
+    assert EventSplitter().feed(through.feed([PING])) == [b": ping\n\n"]

@@ -13,8 +13,8 @@ from breakeven.gateway.labels import read_labels
 from breakeven.gateway.metering import CHARACTERS_PER_TOKEN
 from breakeven.providers.base import Provider, ProviderRequest
 from breakeven.routing.egress import clearance
-from breakeven.wire.body import Json, encode, parse_object, read_model, without_labels
-from breakeven.wire.dialects import read_error
+from breakeven.wire.body import Json
+from breakeven.wire.dialects import count_document, outgoing_count, parse_count_request, read_error
 
 DOOR = Door("/v1/messages/count_tokens", "anthropic")
 UNNUMBERED = "count_tokens"
@@ -26,8 +26,8 @@ async def answer(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None
     headers = dict(scope["headers"])
     caller = desk.accounts.identify(presented_secret(headers))
     body = await read_body(scope, receive, desk.max_body_bytes)
-    document = parse_object(body)
-    model = read_model(document)
+    asked = parse_count_request(body)
+    document, model = asked.document, asked.model
     visit = Visit(DOOR, headers, caller, read_labels(headers, document, caller))
     facts = facts_of(desk, visit.labels, model, prompt_bytes=len(body))
     plan = desk.planner.plan(facts, visit.labels)
@@ -39,14 +39,15 @@ async def answer(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None
     if not (provider.is_engine or "anthropic" in provider.dialects):
         count, counted_by = -(-len(body) // CHARACTERS_PER_TOKEN), "estimate"
     else:
+        path, sent = outgoing_count(asked, route.model)
         request = ProviderRequest(
-            "/messages/count_tokens",
-            encode(without_labels({**document, "model": route.model})),
+            path,
+            sent,
             {k.decode(): v.decode("latin-1") for k, v in headers.items() if k.startswith(b"anthropic-")},
             clearance(UNNUMBERED, plan.label, provider.locality),
         )
         count, counted_by = await _ask(provider, request), "engine" if provider.is_engine else "provider"
-    await respond_json(send, {"input_tokens": count}, headers=[(b"x-breakeven-counted-by", counted_by.encode())])
+    await respond_json(send, count_document(count), headers=[(b"x-breakeven-counted-by", counted_by.encode())])
 
 
 async def _ask(provider: Provider, request: ProviderRequest) -> int:

@@ -229,7 +229,7 @@ class Generation(PlannedCall):
                 break
         else:
             answer.tail = held
-        answer.ending = reader.ending if translator is None else translator.end()
+        answer.ending = reader.ending if translator is None else translator.feed([reader.ending]) + translator.end()
 
     def _judge(self, reader: StreamReader) -> gates.Failed | None:
         if reader.answer is None or not self._gated:

@@ -16,7 +16,7 @@ from breakeven.wire import (
 )
 from breakeven.wire.anthropic_stream import MessageReader
 from breakeven.wire.body import Json, encode, without_labels
-from breakeven.wire.openai_stream import StreamReader as ChatReader
+from breakeven.wire.openai_stream import ChatReader
 from breakeven.wire.reader import StreamReader
 from breakeven.wire.request import Dialect, ModelRequest
 from breakeven.wire.responses_stream import ResponseReader
@@ -32,12 +32,6 @@ from breakeven.wire.translation.response_answers import completion_to_response, 
 from breakeven.wire.translation.response_streams import ChunksToResponseEvents, ResponseEventsToChunks
 from breakeven.wire.translation.responses_to_chat import responses_to_chat
 
-ANTHROPIC_VERSION = "2023-06-01"
-"""``anthropic-version`` of requests translated from another dialect; calls in the dialect itself bring their own.
-
-Later versions refuse sampling parameters altogether, this one leaves that to each model.
-"""
-
 
 class Outgoing(NamedTuple):
     """What to send: the path below the interface's root, and the body. The answer is always asked for as a stream."""
@@ -47,7 +41,7 @@ class Outgoing(NamedTuple):
 
 
 class Translator(Protocol):
-    """Turns the upstream's events into the client's, as they come."""
+    """Turns the upstream's events into the client's, as they come: those that a reader passed on, then its ending."""
 
     def feed(self, events: list[bytes]) -> bytes:
         """Events of the client's dialect for these of the upstream's.
@@ -308,8 +302,3 @@ def error_event(dialect: Dialect, error: BreakevenError, number: int = 0) -> byt
             return responses_events.encode_event({"type": "error", "sequence_number": number, **details, **document})
         case _:
             assert_never(dialect)
-
-
-def heartbeat(dialect: Dialect) -> bytes:
-    """What keeps a silent stream alive and means nothing."""
-    return anthropic_stream.encode_event({"type": "ping"}) if dialect == "anthropic" else b": waiting\n\n"

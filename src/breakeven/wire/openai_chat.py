@@ -11,25 +11,12 @@ from breakeven.wire.body import (
     Json,
     as_list,
     as_object,
-    encode,
-    metadata_label,
     parse_object,
     read_list,
     read_model,
     read_stream,
 )
 from breakeven.wire.request import Dialect, ModelRequest, Need, Part
-
-__all__ = [
-    "ChatRequest",
-    "Json",
-    "as_stream",
-    "metadata_label",
-    "parse_chat_request",
-    "parse_object",
-    "read_model",
-    "read_usage",
-]
 
 _MEDIA: dict[str, Part] = {"image_url": Part("vision"), "input_audio": Part("audio"), "file": Part("files")}
 
@@ -38,19 +25,6 @@ class ChatRequest(ModelRequest):
     """A request for a chat completion."""
 
     dialect: ClassVar[Dialect] = "openai"
-
-    def upstream_body(self, model: str, extra: Json | None = None) -> bytes:
-        """The body to send on: another model name, always streamed, usage always asked for, the rest untouched."""
-        options = self.document.get("stream_options")
-        changed = {
-            **self.document,
-            "model": model,
-            "stream": True,
-            "stream_options": {**(options or {}), "include_usage": True},
-        }
-        if extra:
-            changed.update(extra)
-        return encode(changed)
 
     def parts(self) -> Iterator[Part]:
         """Text and media of the messages, calls of tools included."""
@@ -64,6 +38,16 @@ class ChatRequest(ModelRequest):
                 arguments = as_object(as_object(call).get("function")).get("arguments")
                 if isinstance(arguments, str):
                     yield Part("text", arguments)
+
+    def text_characters(self) -> int:
+        """Characters of text in the messages, media and tool definitions left out: the basis of estimates."""
+        total = 0
+        for message in self.document["messages"]:
+            content = message.get("content")
+            if type(content) is not str or "tool_calls" in message:
+                return super().text_characters()
+            total += len(content)
+        return total
 
     def _asked(self) -> Iterator[Need]:
         document = self.document

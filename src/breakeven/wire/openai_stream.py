@@ -8,11 +8,8 @@ import msgspec
 
 from breakeven.wire.body import Json
 from breakeven.wire.openai_chat import read_usage
-from breakeven.wire.reader import EngineTimings, Finish, ToolCall
-from breakeven.wire.reader import StreamReader as BaseReader
+from breakeven.wire.reader import EngineTimings, Finish, StreamReader, ToolCall
 from breakeven.wire.sse import DONE, encode_event, event_data
-
-__all__ = ["AnswerFold", "EngineTimings", "StreamReader"]
 
 _decode = msgspec.json.Decoder().decode
 _DONE_EVENT = encode_event(DONE)
@@ -47,8 +44,6 @@ class _Delta(msgspec.Struct):
 
     def generated_characters(self) -> int:
         """Characters of generated text in this piece, tool arguments included."""
-        if isinstance(self.content, str) and self.tool_calls is None and self.reasoning_content is None:
-            return len(self.content)
         texts = [self.content, self.reasoning_content, self.reasoning, self.refusal]
         calls = [call.function for call in self.tool_calls or () if call.function is not None]
         texts += [text for call in calls for text in (call.name, call.arguments)]
@@ -75,7 +70,7 @@ class _Chunk(msgspec.Struct):
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-class StreamReader(BaseReader):
+class ChatReader(StreamReader):
     """Follows a stream of chat chunks."""
 
     def __init__(self, *, pass_usage: bool, fold: bool) -> None:
@@ -116,11 +111,13 @@ class StreamReader(BaseReader):
         for choice in chunk.choices or ():
             delta = choice.delta
             if delta is not None:
-                if delta.tool_calls:
-                    self._calls_tools = True
-                if delta.refusal:
-                    self._refuses = True
-                if size := delta.generated_characters():
+                if type(delta.content) is str and delta.tool_calls is None and delta.reasoning_content is None:
+                    size = len(delta.content)
+                else:
+                    size = delta.generated_characters()
+                    self._calls_tools = self._calls_tools or bool(delta.tool_calls)
+                    self._refuses = self._refuses or bool(delta.refusal)
+                if size:
                     self.generating = True
                     self.text_characters += size
             if choice.finish_reason is not None:

@@ -80,7 +80,7 @@ class StreamReader:
         generating: whether generated text (or a tool call) has arrived.
         error: the error object, if the server sent one mid-stream.
         text_characters: characters of generated text so far, for an estimate when nobody counts.
-        ending: the event that closes the stream, held back until the call is in the books.
+        ending: the event that closes the stream, held back until the call is in the books; a translator needs it too.
     """
 
     def __init__(self, answer: Fold | None, ending: bytes) -> None:
