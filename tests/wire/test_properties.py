@@ -292,7 +292,8 @@ def test_where_the_network_cuts_a_stream_makes_no_difference(path: Path, data: s
             kept = [event for event in splitter.feed(piece) if follow.take(event) is not None]
             out += stream.feed(kept)
         assert follow.answer is not None
-        return out + stream.feed([follow.ending]) + stream.end(), follow.usage, follow.answer.completion(), follow.text_characters
+        out += stream.feed([follow.ending]) + stream.end()
+        return out, follow.usage, follow.answer.completion(), follow.text_characters
 
     assert read(pieces) == read([upstream])
 

@@ -81,7 +81,7 @@ def metadata_label(document: Json, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-LABELS = ("agent", "task")
+LABELS = ("agent", "task", "chain", "data", "deadline-seconds", "priority")
 """Metadata by which callers label calls for our books."""
 
 
