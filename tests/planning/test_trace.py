@@ -1,17 +1,20 @@
 import json
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 import pytest
-from tests.planning.conftest import ON, ROWS, rates
+from tests.planning.conftest import ON, ROWS, FixedPrices, rates
 
+from breakeven.economics.bulk import TokenColumns, price_columns
 from breakeven.economics.rates import price_call
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
 from breakeven.planning.scenario import parse
 from breakeven.planning.trace import read_trace
-from breakeven.planning.trace_plan import plan_trace, price_trace, trace_counts, trace_document
+from breakeven.planning.trace_document import trace_document
+from breakeven.planning.trace_plan import plan_trace
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 
@@ -128,7 +131,7 @@ def test_a_trace_that_is_not_there_is_refused(tmp_path):
 def test_pricing_the_sum_instead_of_each_call_is_wrong_by_the_tier(small_trace):
     trace = read_trace(small_trace)
     haiku = ROWS["anthropic/claude-haiku-5-5"]
-    per_call = price_trace(trace_counts(trace), haiku)
+    per_call = plan_trace(trace, parse({}), FixedPrices(), ON).clouds[1].usd
     summed = price_call(
         TokenCounts(uncached_input=int(trace.input_tokens.sum()), output=int(trace.output_tokens.sum())), haiku
     )
@@ -144,7 +147,8 @@ def test_distinct_requests_priced_once_give_the_exact_sum_of_all_calls(small_tra
         for i, o in zip(trace.input_tokens.tolist(), trace.output_tokens.tolist(), strict=True)
     ]
 
-    assert price_trace(trace_counts(trace), listed) == sum(each, Decimal(0))
+    known = TokenColumns.of([replace(call, cache_known=True) for call in trace.tokens.counts()])
+    assert price_columns(known, listed).usd == sum(each, Decimal(0))
 
 
 def test_a_trace_is_answered_with_boxes_waits_and_cost_on_both_sides(small_trace, prices):

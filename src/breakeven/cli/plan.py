@@ -15,7 +15,9 @@ from breakeven.errors import InputError, ScenarioError
 if TYPE_CHECKING:
     from breakeven.planning.sources import Document
 
-QUESTION, COSTS, OUTPUT = "The question", "Costs", "Output"
+QUESTION, COUNTED, COSTS, OUTPUT = "The question", "Usage that was counted", "Costs", "Output"
+WORKLOAD_FLAGS = ("requests_per_day", "tokens_monthly", "input_tokens", "output_tokens")
+"""Those that say how much there is: nothing beside what was counted."""
 
 FLAG_KEYS = {
     "machine": "box.machine",
@@ -57,6 +59,19 @@ def register(app: typer.Typer) -> None:
         trace: Path | None = typer.Option(
             None, help="Replay a trace: Azure CSV, Mooncake JSONL or own JSONL.", rich_help_panel=QUESTION
         ),
+        from_ledger: bool = typer.Option(
+            False, "--from-ledger", help="Plan on the calls of the ledger, as they came.", rich_help_panel=COUNTED
+        ),
+        month: str | None = typer.Option(None, metavar="YYYY-MM", help="Only this month.", rich_help_panel=COUNTED),
+        since: str | None = typer.Option(
+            None, metavar="YYYY-MM-DD", help="Only from this day on.", rich_help_panel=COUNTED
+        ),
+        until: str | None = typer.Option(
+            None, metavar="YYYY-MM-DD", help="Only up to this day.", rich_help_panel=COUNTED
+        ),
+        origin: str | None = typer.Option(
+            None, help="Only this origin: gateway, or an import such as import:codex.", rich_help_panel=COUNTED
+        ),
         price_usd: str | None = typer.Option(None, help="Price of a box; 0 if owned.", rich_help_panel=COSTS),
         usd_per_kwh: str | None = typer.Option(None, help="Electricity.", rich_help_panel=COSTS),
         tariff: str | None = typer.Option(None, help="Electricity by place: US-CA, DE, …", rich_help_panel=COSTS),
@@ -90,6 +105,16 @@ def register(app: typer.Typer) -> None:
             "small": small, "usd_per_million": usd_per_million,
         }  # fmt: skip
         with reporting_errors():
+            if not from_ledger:
+                for name, value in (("--month", month), ("--since", since), ("--until", until), ("--origin", origin)):
+                    if value is not None:
+                        raise ScenarioError(name, value, "nothing without --from-ledger")
+            counted = "--from-ledger" if from_ledger else "--trace" if trace is not None else None
+            if counted is not None:
+                others = tuple(name for name in flags if name not in WORKLOAD_FLAGS)
+                _refuse_beside(counted, flags, others)
+                if simple or (from_ledger and trace is not None):
+                    raise ScenarioError(counted, "given", f"nothing beside {'--simple' if simple else '--trace'}")
             if simple:
                 _refuse_beside(
                     "--simple", flags, ("price_usd", "usd_per_kwh", "usd_per_million"), scenario_file or preset
@@ -107,7 +132,7 @@ def register(app: typer.Typer) -> None:
                     raise ScenarioError(name, value, "nothing without --simple", remedy="Set box.load_watts instead.")
             if term_months is not None:
                 assign = [*assign, f"box.term_months={term_months}"]
-            bare = scenario_file is None and preset is None and trace is None and not assign
+            bare = scenario_file is None and preset is None and counted is None and not assign
             if bare and all(value is None for value in flags.values()):
                 if not on_terminal():
                     raise InputError(
@@ -118,7 +143,12 @@ def register(app: typer.Typer) -> None:
                 document = ask()
             else:
                 document = _document(scenario_file, preset, flags, assign)
-            if trace is not None:
+            if from_ledger:
+                from breakeven.cli import books, plan_volume
+
+                when = books.period(month, since, until)
+                plan_volume.show_ledger(when, origin, document, config_file, plot, as_json=as_json)
+            elif trace is not None:
                 if plot is not None:
                     raise ScenarioError("--plot", str(plot), "nothing beside --trace, which has no curve to draw")
                 show_trace(trace, document, config_file, as_json=as_json)
@@ -127,7 +157,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _refuse_beside(
-    option: str, flags: dict[str, str | int | float | None], used: tuple[str, ...], scenario: Path | str | None
+    option: str, flags: dict[str, str | int | float | None], used: tuple[str, ...], scenario: Path | str | None = None
 ) -> None:
     """Refuse what an option would silently ignore."""
     if scenario is not None:
@@ -209,7 +239,8 @@ def show_trace(trace: Path, document: Document, config_file: Path | None, *, as_
     from breakeven.planning.scenario import parse
     from breakeven.planning.sources import configured
     from breakeven.planning.trace import read_trace
-    from breakeven.planning.trace_plan import plan_trace, trace_document
+    from breakeven.planning.trace_document import trace_document
+    from breakeven.planning.trace_plan import plan_trace
 
     settings = load_settings(config_file)
     scenario = parse(configured(settings, document))

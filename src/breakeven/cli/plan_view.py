@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from rich import box
@@ -29,8 +30,8 @@ INTERVALS_SHOWN = 3
 BAR_WIDTH = 28
 
 
-def show(plan: Plan, console: Console) -> None:
-    """Print the whole plan."""
+def show(plan: Plan, console: Console, counted: Callable[[], None] | None = None) -> None:
+    """Print the whole plan; ``counted`` prints what it was counted from, below the verdict."""
     verdict, colour = plan.verdict, COLOURS[plan.verdict.kind]
     title = verdict.kind.value.replace("_", " ")
     console.print(
@@ -43,6 +44,9 @@ def show(plan: Plan, console: Console) -> None:
     if plan.missing:
         keys = ", ".join(f"box.{key}" for key in plan.missing)
         console.print(f"  [yellow]![/] Unknown: {keys}. Give them with --set KEY=VALUE.", highlight=False)
+    if counted is not None:
+        console.print()
+        counted()
     for heading, sentence in (("Load", the_load(plan)), ("Reuse", why_reuse(plan)), ("Boxes", boxes_line(plan))):
         if sentence:
             console.print(f"\n[bold]{heading}[/]  {escape(sentence)}", highlight=False)

@@ -8,38 +8,38 @@ from rich.markup import escape
 from breakeven.cli.plan_view import table
 from breakeven.economics.service import BoxSpeed
 from breakeven.planning.explain import duration
-from breakeven.planning.trace_plan import TracePlan
+from breakeven.planning.replaying import TraceOnMachine
+from breakeven.planning.trace_plan import TracePlan, notes
 from breakeven.units import UNKNOWN, tokens, usd
+
+ROLES = {"frontier": "frontier", "hosted": "same model, hosted", "small": "small frontier"}
 
 
 def show(plan: TracePlan, console: Console) -> None:
-    """Print what was replayed, then machines, then models."""
+    """Print what was counted, then machines, then models, then a verdict for each machine."""
     trace = plan.trace
     console.print(
         f"[bold]{escape(trace.name)}[/]  {len(trace):,} requests in {duration(trace.span_seconds)},"
-        f" {tokens(int(trace.input_tokens.sum()))} tokens in, {tokens(int(trace.output_tokens.sum()))} out;"
+        f" {tokens(int(trace.input_tokens.sum()))} tokens in, {tokens(trace.tokens.total('output'))} out;"
         f" busiest minute {trace.peak_minute_factor:.1f} × the mean.",
         highlight=False,
     )
-    if trace.reused_tokens is None:
-        console.print("  [yellow]![/] The trace does not say what prompts share: no prefix reuse on either side.")
-    else:
-        share = trace.reused_tokens.sum() / max(1, trace.input_tokens.sum())
+    if trace.reused_tokens is not None:
+        share = trace.tokens.total("cache_read") / max(1, int(trace.input_tokens.sum()))
         console.print(f"  {share:.0%} of the prompt tokens were seen before; nothing evicted, on both sides.")
     if plan.too_long:
         console.print(f"  [yellow]![/] {plan.too_long:,} requests are longer than the model takes; replayed as if not.")
     if trace.skipped:
         console.print(f"  [yellow]![/] {trace.skipped:,} lines skipped: {escape('; '.join(trace.problems))}")
+    for caveat in notes(plan.volume, plan.machines[0]):
+        console.print(f"  [yellow]![/] {escape(caveat)}", highlight=False)
     console.print()
-    columns = ("boxes", "at 100%", "wait p50", "wait p95", "one box takes", "this trace", "a month of it")
+    columns = ("boxes", "at 100%", "wait p50", "wait p95", "one box takes", "all of it", "a month of it")
     machines = table(f"{plan.model.name} on", *columns)
     for case in plan.machines:
-        boxes = UNKNOWN if case.boxes is None else str(case.boxes)
-        if case.speed is not None and case.by_memory is None:
-            boxes = "does not fit"
         machines.add_row(
-            f"{escape(case.machine.name)}\n[dim]{_speeds(case.speed)}[/]",
-            boxes,
+            f"{escape(case.name)}\n[dim]{_speeds(case.speed)}[/]",
+            _boxes(case),
             UNKNOWN if case.busy_boxes is None else f"{case.busy_boxes:.1f}",
             UNKNOWN if case.wait_p50_seconds is None else duration(case.wait_p50_seconds),
             UNKNOWN if case.wait_p95_seconds is None else duration(case.wait_p95_seconds),
@@ -48,15 +48,64 @@ def show(plan: TracePlan, console: Console) -> None:
             usd(case.usd_monthly),
         )
     console.print(machines)
-    clouds = table("In the cloud, priced call by call", "this trace", "a month of it", "price")
+    show_clouds(plan, console)
+    for case, answer in zip(plan.machines, plan.plans, strict=True):
+        console.print(f"[bold]{escape(case.name)}[/]  {escape(answer.verdict.sentence)}", highlight=False)
+
+
+def show_counted(plan: TracePlan, console: Console) -> None:
+    """What was counted, and what it cost or would have cost as it was, for a single machine."""
+    trace, (case,) = plan.trace, plan.machines
+    volume = plan.volume
+    what = [f"{len(trace):,} requests"] if len(trace) else []
+    if volume.buckets:
+        what.append(f"{len(volume.buckets):,} sums of further ones")
+    console.print(
+        f"[bold]Counted[/]  {' and '.join(what)} over {volume.seconds / 86_400:.1f} days in {escape(trace.name)}:"
+        f" {tokens(volume.tokens)} tokens; busiest minute {trace.peak_minute_factor:.1f} × the mean.",
+        highlight=False,
+    )
+    if trace.reused_tokens is not None:
+        share = trace.tokens.total("cache_read") / max(1, int(trace.input_tokens.sum()))
+        console.print(f"  {share:.0%} of the prompt tokens came from a cache; the box is taken to find as many.")
+    if plan.too_long:
+        console.print(f"  [yellow]![/] {plan.too_long:,} requests are longer than the model takes; replayed as if not.")
+    waits = (
+        ""
+        if case.wait_p95_seconds is None or case.wait_p50_seconds is None
+        else f"; replayed, half wait at most {duration(case.wait_p50_seconds)}, 95% {duration(case.wait_p95_seconds)}"
+    )
+    if case.busy_boxes is not None:
+        console.print(
+            f"  Work for {case.busy_boxes:.2f} boxes at 100%, so boxes: {_boxes(case)}{waits};"
+            f" all of it at home {usd(case.usd_trace)}.",
+            highlight=False,
+        )
+    show_clouds(plan, console)
+
+
+def show_clouds(plan: TracePlan, console: Console) -> None:
+    """What each model would have charged for exactly these requests."""
+    ranged = any(cloud.usd_least != cloud.usd_most for cloud in plan.clouds)
+    between = ("between",) if ranged else ()
+    clouds = table("In the cloud, priced call by call", "all of it", *between, "a month of it", "price")
     for cloud in plan.clouds:
+        sums = (f"{usd(cloud.usd_least)} and {usd(cloud.usd_most)}",) if ranged else ()
+        dated = f", {cloud.effective.isoformat()}" if cloud.effective else ""
         clouds.add_row(
-            f"{escape(cloud.name)}\n[dim]{cloud.role}[/]",
+            f"{escape(cloud.name)}\n[dim]{ROLES[cloud.role]}[/]",
             usd(cloud.usd),
+            *sums,
             usd(cloud.usd_monthly),
-            f"[dim]{cloud.source}[/]",
+            f"[dim]{escape(cloud.source)}{dated}[/]",
         )
     console.print(clouds)
+
+
+def _boxes(case: TraceOnMachine) -> str:
+    if case.speed is not None and case.by_memory is None:
+        return "does not fit"
+    return UNKNOWN if case.boxes is None else str(case.boxes)
 
 
 def _speeds(speed: BoxSpeed | None) -> str:

@@ -32,14 +32,21 @@ class Alternatives:
 
 
 def alternatives(
-    scenario: Scenario, local: LocalCurve, frontier: PricedModel, volume: Tokens, boxes_needed: int | None
+    scenario: Scenario,
+    local: LocalCurve,
+    frontier: PricedModel,
+    volume: Tokens,
+    requests: Decimal,
+    boxes_needed: int | None,
 ) -> Alternatives | None:
-    """Compute them at one volume; ``local`` carries escalation and rework already. ``None`` without a price."""
+    """Compute them at one volume, in so many requests a month; ``None`` without a price.
+
+    ``local`` carries escalation and rework already.
+    """
     cloud, per_request = frontier.option.curve, frontier.usd_per_request
     if cloud is None or per_request is None:
         return None
-    work, escalation = scenario.workload, scenario.escalation
-    requests = Decimal(volume) / (work.input_tokens + work.output_tokens)
+    escalation = scenario.escalation
     count = scenario.box.count
     overflow = OverflowCurve(local, cloud, boxes=count).usd_monthly(volume)
     all_local = accepted = None

@@ -24,11 +24,21 @@ def assumptions(
     speed: BoxSpeed | None,
     rivals: tuple[PricedModel, ...],
     priced_on: date,
+    *,
+    counted_in: str | None = None,
 ) -> tuple[Assumption, ...]:
-    """The list, the user's own inputs first; a price its book does not date carries the day it was looked up."""
+    """The list, the user's own inputs first; a price its book does not date carries the day it was looked up.
+
+    ``counted_in`` is where the workload was counted; ``None`` when the scenario says it, or it is assumed.
+    """
     work, box, serving, cloud = scenario.workload, scenario.box, scenario.serving, scenario.cloud
     chosen = scenario.model_fields_set
     decay = "{0:g} to {2:g}, likely {1:g}".format(*cloud.price_decay_yearly)
+
+    def work_said(field: str, name: str, unit: str = "") -> Assumption:
+        if counted_in is None:
+            return said("workload", getattr(work, field), name, field, unit)
+        return Assumption(name, getattr(work, field), unit, f"counted: {counted_in}")
 
     def said(section: str, value: Decimal | float | str | None, name: str, field: str, unit: str = "") -> Assumption:
         table = getattr(scenario, section)
@@ -36,12 +46,12 @@ def assumptions(
         return Assumption(name, value, unit, SCENARIO if given else ASSUMED)
 
     rows = [
-        said("workload", work.input_tokens, "prompt of a request", "input_tokens", "tokens"),
-        said("workload", work.output_tokens, "output of a request", "output_tokens", "tokens"),
-        said("workload", work.prefix_tokens, "prompt that comes again", "prefix_tokens", "tokens"),
-        said("workload", work.local_hit_rate, "found in the box's KV cache", "local_hit_rate", "share"),
-        said("workload", work.cloud_hit_rate, "found in the provider's cache", "cloud_hit_rate", "share"),
-        said("workload", work.peak_factor, "busiest hour over the mean", "peak_factor"),
+        work_said("input_tokens", "prompt of a request", "tokens"),
+        work_said("output_tokens", "output of a request", "tokens"),
+        work_said("prefix_tokens", "prompt that comes again", "tokens"),
+        work_said("local_hit_rate", "found in the box's KV cache", "share"),
+        work_said("cloud_hit_rate", "found in the provider's cache", "share"),
+        work_said("peak_factor", "busiest hour over the mean"),
         said("serving", serving.utilisation, "utilisation planned with", "utilisation", "share"),
         said("serving", serving.slots, "requests a box serves at once", "slots"),
         said("serving", serving.max_wait_seconds, "longest wait of 95 % of requests", "max_wait_seconds", "s"),
@@ -72,7 +82,10 @@ def assumptions(
         dated = (rival.effective or priced_on).isoformat()
         rows.append(Assumption(f"{rival.name}, this mix", rival.usd_per_million, "$/M tokens", rival.source, dated))
     rows.append(Assumption("time to first token in the cloud", 1.0, "s"))
-    rows.append(Assumption("arrivals", "random (Poisson) at the busiest hour's rate, seeded"))
+    if counted_in is None:
+        rows.append(Assumption("arrivals", "random (Poisson) at the busiest hour's rate, seeded"))
+    else:
+        rows.append(Assumption("arrivals", "replayed as they came", source=f"counted: {counted_in}"))
     return tuple(rows)
 
 

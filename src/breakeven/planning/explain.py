@@ -46,11 +46,12 @@ def boxes_line(plan: Plan) -> str | None:
     if needed is None:
         return None
     limit = plan.scenario.serving.max_wait_seconds
-    wait = (
-        f"no number keeps the wait under {duration(limit)}"
-        if needed.by_wait is None
-        else f"{needed.by_wait} so that 95% wait at most {duration(limit)}"
-    )
+    if not plan.serving.waits_known:
+        wait = "waits unknown for want of single arrivals"
+    elif needed.by_wait is None:
+        wait = f"no number keeps the wait under {duration(limit)}"
+    else:
+        wait = f"{needed.by_wait} so that 95% wait at most {duration(limit)}"
     memory = "the model does not fit" if needed.by_memory is None else f"{needed.by_memory} for memory"
     return (
         f"{needed.by_utilisation} at {plan.scenario.serving.utilisation:.0%} utilisation"

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from breakeven.economics.curve import LocalCurve, sawtooth
-from breakeven.economics.uncertainty import Band, band
+from breakeven.economics.uncertainty import Band, Swing, band
 from breakeven.errors import InputError, ScenarioError
 from breakeven.planning.explain import value_range
 from breakeven.planning.plan import Plan
@@ -81,7 +81,7 @@ def rendered(plan: Plan, kind: str, *, titled: bool = True) -> bytes:
 
 
 def _figure(plan: Plan, curve: LocalCurve, *, titled: bool) -> Figure:
-    swings = plan.likelihood.tornado[:6] if plan.likelihood else ()
+    swings = _swings(plan)
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.05, rect=(0, 0, 1, 0.845 if titled else 1))
     figure = Figure(figsize=(12.8, 7.2 if titled else 6.2), layout=layout)
     if titled:
@@ -133,8 +133,9 @@ def _curves(plan: Plan, curve: LocalCurve, axes: Axes) -> None:
     )  # fmt: skip
     if plan.tokens_monthly is not None and plan.tokens_monthly <= reach:
         axes.axvline(plan.tokens_monthly, color=INK, lw=1.4, zorder=3)
+        side, shift = ("left", 6) if plan.tokens_monthly < 0.15 * reach else ("right", -6)
         axes.annotate(
-            f"your volume\n{tokens(plan.tokens_monthly)}", (plan.tokens_monthly, 0), xytext=(-6, 8), ha="right",
+            f"your volume\n{tokens(plan.tokens_monthly)}", (plan.tokens_monthly, 0), xytext=(shift, 8), ha=side,
             textcoords="offset points", fontsize=9.5, fontweight="bold",
             bbox={"boxstyle": "round,pad=0.25", "fc": "white", "ec": "none", "alpha": 0.85}, zorder=6,
         )  # fmt: skip
@@ -203,10 +204,16 @@ def _band(plan: Plan, reach: Tokens) -> Band | None:
     return band(plan.certain, plan.uncertain, np.linspace(0, reach, BAND_POINTS).tolist(), rng, draws=1000)
 
 
+def _swings(plan: Plan) -> tuple[Swing, ...]:
+    """The quantities that move the answer visibly, the widest first."""
+    swings = plan.likelihood.tornado[:6] if plan.likelihood else ()
+    return tuple(swing for swing in swings if swing.span_usd >= 0.01 * swings[0].span_usd > 0)
+
+
 def _tornado(plan: Plan, axes: Axes) -> None:
     if plan.likelihood is None:
         return
-    swings = plan.likelihood.tornado[:6]
+    swings = _swings(plan)
     centre = plan.likelihood.saved_usd_central
     for row, swing in enumerate(reversed(swings)):
         for end, colour in ((swing.saved_usd_at_low, "#f4a261"), (swing.saved_usd_at_high, "#2a6f97")):

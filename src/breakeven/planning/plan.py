@@ -116,15 +116,56 @@ def make_plan(scenario: Scenario, prices: Prices, at: datetime, measured: Sequen
     """
     listed = find_shape(scenario.serving.model)
     _check_context(scenario, listed)
-    figures, cost = _box(scenario.box)
-    serving = serve(scenario, listed, figures.machine, measured)
-    priced = rivals(scenario, listed, prices, at)
-    volume = tokens_monthly(scenario.workload)
-    local = None if cost is None else _local_side(scenario, cost, serving, priced[0])
+    figures, cost = box_of(scenario.box)
+    return answer(
+        Findings(
+            scenario=scenario,
+            at=at,
+            model=listed,
+            figures=figures,
+            cost=cost,
+            serving=serve(scenario, listed, figures.machine, measured),
+            priced=rivals(scenario, listed, prices, at),
+            tokens_monthly=tokens_monthly(scenario.workload),
+            tokens_per_request=Decimal(scenario.workload.input_tokens + scenario.workload.output_tokens),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a load comes to on boxes and in clouds, from which the answer follows.
+
+    Attributes:
+        figures / cost: of one box; ``cost`` is ``None`` when something of it is unknown.
+        priced: the cloud's models, the frontier first.
+        tokens_per_request: mean of prompt and output.
+        counted_in: where the workload was counted, for the list of assumptions; ``None``: the scenario says it.
+    """
+
+    scenario: Scenario
+    at: datetime
+    model: ListedShape
+    figures: BoxFigures
+    cost: BoxCost | None
+    serving: Serving
+    priced: tuple[PricedModel, ...]
+    tokens_monthly: Tokens | None
+    tokens_per_request: Decimal
+    counted_in: str | None = None
+
+
+def answer(found: Findings) -> Plan:
+    """Verdict, curves, intervals, doubt and alternatives of what was found."""
+    scenario, figures, cost = found.scenario, found.figures, found.cost
+    serving, priced, volume = found.serving, found.priced, found.tokens_monthly
+    local = None if cost is None else _local_side(found, cost)
     curve = None if local is None or not serving.fits else local.curve
 
     certain, uncertain, sure = _draw(scenario, figures, cost, serving, priced[0], volume)
-    listed_assumptions = assumptions(scenario, listed, figures, serving.speed, priced, at.date())
+    listed_assumptions = assumptions(
+        scenario, found.model, figures, serving.speed, priced, found.at.date(), counted_in=found.counted_in
+    )
     by_role = {model.role: model.option for model in priced}
     verdict = decide(
         Question(
@@ -142,18 +183,18 @@ def make_plan(scenario: Scenario, prices: Prices, at: datetime, measured: Sequen
         )
     )
     if not serving.fits:
-        verdict = _unfit(serving, listed, figures, verdict)
+        verdict = _unfit(serving, found.model, figures, verdict)
     return Plan(
         scenario=scenario,
-        at=at,
+        at=found.at,
         machine=figures.machine,
-        model=listed,
+        model=found.model,
         tokens_monthly=volume,
         verdict=verdict,
         serving=serving,
         local=local,
         rivals=tuple(_against(model, curve, volume, scenario.workload) for model in priced),
-        alternatives=_alternatives(scenario, curve, serving, priced[0], volume),
+        alternatives=_alternatives(found, curve),
         horizon=_horizon(scenario, cost, local, serving, priced[0], volume),
         likelihood=sure,
         bursts=bursts(scenario, serving.speed),
@@ -181,7 +222,8 @@ def _check_context(scenario: Scenario, listed: ListedShape) -> None:
         raise ScenarioError("serving.context_tokens", scenario.serving.context_tokens, allowed)
 
 
-def _box(box: Box) -> tuple[BoxFigures, BoxCost | None]:
+def box_of(box: Box) -> tuple[BoxFigures, BoxCost | None]:
+    """The figures of a scenario's box, and what it costs; ``None`` when something needed for that is unknown."""
     settings = box.settings()
     if box.tariff is None:
         return box_figures(settings), box_cost(settings)
@@ -192,12 +234,12 @@ def _box(box: Box) -> tuple[BoxFigures, BoxCost | None]:
     return named, box_cost(priced)
 
 
-def _local_side(scenario: Scenario, cost: BoxCost, serving: Serving, frontier: PricedModel) -> LocalSide:
+def _local_side(found: Findings, cost: BoxCost) -> LocalSide:
+    scenario, serving, frontier = found.scenario, found.serving, found.priced[0]
     curve = energy = None
     if serving.seconds_per_request is not None and serving.capacity_tokens:
-        per_request = scenario.workload.input_tokens + scenario.workload.output_tokens
         watt_hours = (cost.load_watts - cost.idle_watts) * Decimal(str(serving.seconds_per_request)) / 3600
-        energy = cost.energy_usd(watt_hours) / per_request * TOKENS_PER_MILLION
+        energy = cost.energy_usd(watt_hours) / found.tokens_per_request * TOKENS_PER_MILLION
         curve = LocalCurve(cost.fixed_usd_monthly, energy, serving.capacity_tokens)
         escalation = scenario.escalation
         if escalation.share or escalation.rework_usd_per_million:
@@ -234,12 +276,12 @@ def _against(model: PricedModel, curve: LocalCurve | None, volume: Tokens | None
     return Rivalry(model, usd_monthly, burst_usd, at, winning_intervals(curve, cloud))
 
 
-def _alternatives(
-    scenario: Scenario, curve: LocalCurve | None, serving: Serving, frontier: PricedModel, volume: Tokens | None
-) -> Alternatives | None:
-    if curve is None or volume is None or serving.needed is None:
+def _alternatives(found: Findings, curve: LocalCurve | None) -> Alternatives | None:
+    volume, needed = found.tokens_monthly, found.serving.needed
+    if curve is None or not volume or needed is None:
         return None
-    return alternatives(scenario, curve, frontier, volume, serving.needed.boxes)
+    requests = volume / found.tokens_per_request
+    return alternatives(found.scenario, curve, found.priced[0], volume, requests, needed.boxes)
 
 
 def _horizon(

@@ -57,6 +57,7 @@ class Serving:
         reuse: without, with 90 % of the prompt resident, and as the scenario has it.
         needed: boxes by each demand.
         wait_p95_seconds: with the boxes needed.
+        waits_known: false where no single arrivals are known to replay.
         boxes_for_memory: ``None`` when no number of boxes has room; 1 where the machine's memory is not known.
     """
 
@@ -69,6 +70,7 @@ class Serving:
     needed: BoxesNeeded | None = None
     wait_p95_seconds: Seconds | None = None
     boxes_for_memory: int | None = 1
+    waits_known: bool = True
 
     @property
     def fits(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from breakeven.economics.bulk import MOST_TOKENS, IntArray, TokenColumns
+from breakeven.economics.queueing import FloatArray
+from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
 
 AZURE_COLUMNS = ["TIMESTAMP", "ContextTokens", "GeneratedTokens"]
@@ -40,28 +43,29 @@ class OwnLine(msgspec.Struct):
     cache_write_1h: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Trace:
     """Requests in the order of arrival; arrays of one length.
 
     Attributes:
-        name: of the file.
-        format: ``azure``, ``mooncake`` or ``own``.
+        name: of the file, or where else they come from.
+        format: ``azure``, ``mooncake``, ``own``, or ``usage`` for what a ledger or an import counted.
         at: seconds from the first arrival.
-        input_tokens: whole prompt.
-        output_tokens: generated tokens.
-        reused_tokens: leading prompt tokens that an earlier request had as well, had nothing been evicted; ``None``
-            where the format does not say.
+        tokens: by class. ``cache_read`` are leading prompt tokens that an earlier request had as well; where the
+            source does not say (``cache_known`` is false), none are assumed, on either side.
+        seconds: how long was observed, which for a period without calls at its ends is longer than from the first
+            arrival to the last; ``None`` takes the latter.
+        uncounted: requests left out, since nobody counted their tokens.
         skipped: lines that could not be read, counted and not guessed.
         problems: what was wrong with the first of them.
     """
 
     name: str
     format: str
-    at: NDArray[np.float64]
-    input_tokens: NDArray[np.int64]
-    output_tokens: NDArray[np.int64]
-    reused_tokens: NDArray[np.int64] | None
+    at: FloatArray
+    tokens: TokenColumns
+    seconds: float | None = None
+    uncounted: int = 0
     skipped: int = 0
     problems: tuple[str, ...] = ()
 
@@ -69,28 +73,54 @@ class Trace:
         return len(self.at)
 
     @property
+    def input_tokens(self) -> IntArray:
+        """Whole prompts."""
+        return self.tokens.prompt
+
+    @property
+    def output_tokens(self) -> IntArray:
+        """Generated tokens."""
+        return self.tokens.output
+
+    @property
+    def reused_tokens(self) -> IntArray | None:
+        """What earlier requests had as well; ``None`` where the source says it of no request."""
+        return self.tokens.cache_read if self.tokens.cache_known.any() else None
+
+    @property
+    def reuse_untold(self) -> int:
+        """Requests of which nobody said what part of the prompt was cached."""
+        return int((~self.tokens.cache_known).sum())
+
+    @property
     def span_seconds(self) -> float:
-        """From the first arrival to the last."""
-        return float(self.at[-1])
+        """How long was observed."""
+        if self.seconds is not None:
+            return self.seconds
+        return float(self.at[-1]) if len(self.at) else 0.0
 
     @property
     def peak_minute_factor(self) -> float:
         """Arrivals of the busiest minute over the mean minute, minutes counted from the first arrival."""
+        if not len(self.at):
+            return 1.0
         minutes = np.bincount((self.at // 60).astype(np.int64))
         return float(minutes.max() / minutes.mean())
 
 
 class _Collected:
     def __init__(self) -> None:
-        self.rows: list[tuple[float, int, int, int]] = []
+        self.rows: list[tuple[float, TokenCounts]] = []
         self.problems: list[str] = []
         self.skipped = 0
 
-    def add(self, line: int, at: float, prompt: int, output: int, reused: int = 0) -> None:
-        if prompt < 0 or output < 0 or not prompt + output:
-            self.skip(line, f"{prompt} tokens in, {output} out")
+    def add(self, line: int, at: float, counts: TokenCounts) -> None:
+        if not math.isfinite(at):
+            self.skip(line, f"{at} is no time")
+        elif counts.total and max(counts.input, counts.output) <= MOST_TOKENS:
+            self.rows.append((at, counts))
         else:
-            self.rows.append((at, prompt, output, reused))
+            self.skip(line, f"{counts.input} tokens in, {counts.output} out")
 
     def skip(self, line: int, why: str) -> None:
         self.skipped += 1
@@ -116,15 +146,12 @@ def read_trace(path: Path) -> Trace:
     if not collected.rows:
         raise InputError(f"{path} has no request in it", remedy="; ".join(collected.problems))
     collected.rows.sort(key=lambda row: row[0])
-    start = collected.rows[0][0]
-    at, prompt, output, reused = (np.array(column) for column in zip(*collected.rows, strict=True))
+    at = np.array([row[0] for row in collected.rows])
     return Trace(
         name=path.name,
         format=kind,
-        at=at.astype(np.float64) - start,
-        input_tokens=prompt.astype(np.int64),
-        output_tokens=output.astype(np.int64),
-        reused_tokens=None if kind == "azure" else reused.astype(np.int64),
+        at=at - at[0],
+        tokens=TokenColumns.of(counts for _, counts in collected.rows),
         skipped=collected.skipped,
         problems=tuple(collected.problems),
     )
@@ -136,7 +163,7 @@ def _read(path: Path, first: str, lines: Iterator[str]) -> tuple[str, _Collected
     if first.startswith("{"):
         if '"hash_ids"' in first or '"input_length"' in first:
             return "mooncake", _mooncake(lines)
-        if '"uncached_input"' in first:
+        if '"uncached_input"' in first or first.startswith('{"at":'):
             return "own", _own(lines)
     raise InputError(
         f"{path} is no known trace",
@@ -151,8 +178,9 @@ def _azure(lines: Iterator[str]) -> _Collected:
         try:
             # The seventh decimal of the timestamps is finer than datetime takes.
             at = datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp()
-            collected.add(number, at, int(row["ContextTokens"]), int(row["GeneratedTokens"]))
-        except (ValueError, TypeError) as error:
+            counts = TokenCounts(int(row["ContextTokens"]), output=int(row["GeneratedTokens"]), cache_known=False)
+            collected.add(number, at, counts)
+        except (ValueError, TypeError, InputError) as error:
             collected.skip(number, str(error))
     return collected
 
@@ -175,7 +203,12 @@ def _mooncake(lines: Iterator[str]) -> _Collected:
             blocks += 1
         seen.update(line.hash_ids)
         reused = min(blocks * MOONCAKE_BLOCK_TOKENS, max(0, line.input_length - 1))
-        collected.add(number, line.timestamp / 1000, line.input_length, line.output_length, reused)
+        try:
+            counts = TokenCounts(line.input_length - reused, cache_read=reused, output=line.output_length)
+        except InputError as error:
+            collected.skip(number, str(error))
+        else:
+            collected.add(number, line.timestamp / 1000, counts)
     return collected
 
 
@@ -189,9 +222,12 @@ def _own(lines: Iterator[str]) -> _Collected:
         except msgspec.DecodeError as error:
             collected.skip(number, str(error))
             continue
-        if min(line.uncached_input, line.cache_read, line.cache_write_5m, line.cache_write_1h) < 0:
-            collected.skip(number, "a negative count of tokens")
-            continue
-        prompt = line.uncached_input + line.cache_read + line.cache_write_5m + line.cache_write_1h
-        collected.add(number, line.at, prompt, line.output, line.cache_read)
+        try:
+            counts = TokenCounts(
+                line.uncached_input, line.cache_read, line.cache_write_5m, line.cache_write_1h, line.output
+            )
+        except InputError as error:
+            collected.skip(number, str(error))
+        else:
+            collected.add(number, line.at, counts)
     return collected

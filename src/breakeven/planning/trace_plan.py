@@ -1,30 +1,31 @@
-"""A trace put through machines and price lists: boxes, waits and cost on both sides, request by request."""
+"""Requests as they came, put through machines and price lists: boxes, waits, cost on both sides, verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
-from breakeven.catalog.machines import Machine, box_cost, find_machine
+from breakeven.catalog.machines import Machine, find_machine
 from breakeven.catalog.measurements import Measurement
 from breakeven.catalog.shapes import ListedShape, find_shape
-from breakeven.economics.capacity import boxes_at
-from breakeven.economics.local import BoxCost
-from breakeven.economics.memory import boxes_for_memory, memory_need
-from breakeven.economics.queueing import Arrivals, Replay, boxes_for_wait, replay
-from breakeven.economics.rates import Rates, price_call
-from breakeven.economics.service import BoxSpeed
-from breakeven.economics.tokens import TokenCounts
-from breakeven.planning.clouds import NOT_COMPARED, Prices
-from breakeven.planning.scenario import Scenario
-from breakeven.planning.serving import box_speed
+from breakeven.economics.bulk import NOBODY_SAID, TokenColumns, price_columns
+from breakeven.economics.capacity import BoxesNeeded, capacity_tokens
+from breakeven.economics.memory import memory_need
+from breakeven.economics.rates import PriceRange, Rates, price_range
+from breakeven.economics.verdict import VerdictKind
+from breakeven.ledger.records import UsageBucket
+from breakeven.planning.clouds import NOT_COMPARED, PricedModel, Prices
+from breakeven.planning.plan import Findings, Plan, answer, box_of
+from breakeven.planning.replaying import TraceOnMachine, context_of, on_machine
+from breakeven.planning.scenario import Scenario, Workload
+from breakeven.planning.serving import Serving, box_speed
 from breakeven.planning.trace import Trace
-from breakeven.units import GIB, SECONDS_PER_MONTH, Seconds, Usd
+from breakeven.planning.volume import Volume
+from breakeven.units import TOKENS_PER_MILLION, ZERO_USD, Usd, usd
 
 MACHINES = ("m4-max-128", "m3-ultra-256", "2x-rtx-4090")
 """Replayed when the scenario names no machine."""
@@ -33,60 +34,51 @@ OTHER_MODELS = ("openai/gpt-6-luna",)
 
 
 @dataclass(frozen=True, slots=True)
-class TraceOnMachine:
-    """The trace on as many of one machine as it takes; ``None`` is unknown.
-
-    Attributes:
-        speed: what was replayed with; ``None`` when nobody knows how fast the machine is.
-        busy_boxes: boxes that would be busy all the time.
-        boxes: for utilisation, wait and memory together; ``None`` when the model does not fit, or no number helps.
-        by_utilisation / by_wait / by_memory: what each asks for.
-        wait_p50_seconds / wait_p95_seconds: with that many boxes.
-        one_box_hours: how long a single box would take for everything.
-        usd_monthly: fixed cost and energy a month if the trace went on like this.
-        usd_trace: of the trace itself: its energy and its share of the month's fixed cost.
-    """
-
-    machine: Machine
-    speed: BoxSpeed | None
-    memory_gib: float
-    busy_boxes: float | None = None
-    boxes: int | None = None
-    by_utilisation: int | None = None
-    by_wait: int | None = None
-    by_memory: int | None = None
-    wait_p50_seconds: Seconds | None = None
-    wait_p95_seconds: Seconds | None = None
-    one_box_hours: float | None = None
-    usd_monthly: Usd | None = None
-    usd_trace: Usd | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class TraceInCloud:
-    """The trace priced call by call with one model.
+    """The requests priced one by one with one model; ``None`` where its price is unknown.
 
     Attributes:
-        usd: sum over calls, each in its own tier; ``None`` when the price is unknown.
+        role: ``frontier``, ``hosted`` or ``small``.
+        usd: each request in its own tier, nothing cached where nobody said so; of sums the middle of their range.
+        usd_least / usd_most: the same with sums in their lowest and in their highest tiers.
+        usd_open_least / usd_open_most: bounds when what nobody said of caches and reasoning is left open as well.
         usd_monthly: a month of it.
     """
 
     role: str
     name: str
-    usd: Usd | None
-    usd_monthly: Usd | None
     source: str
+    effective: date | None = None
+    snapshot: str | None = None
+    usd: Usd | None = None
+    usd_least: Usd | None = None
+    usd_most: Usd | None = None
+    usd_open_least: Usd | None = None
+    usd_open_most: Usd | None = None
+    usd_monthly: Usd | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TracePlan:
-    """The whole answer about a trace."""
+    """The whole answer about requests as they came.
 
-    trace: Trace
+    Attributes:
+        machines: on each machine asked about.
+        plans: the answer for each of them, in the same order.
+        clouds: with each model.
+    """
+
+    volume: Volume
     model: ListedShape
     at: datetime
     machines: tuple[TraceOnMachine, ...]
+    plans: tuple[Plan, ...]
     clouds: tuple[TraceInCloud, ...]
+
+    @property
+    def trace(self) -> Trace:
+        """The single requests."""
+        return self.volume.trace
 
     @property
     def too_long(self) -> int:
@@ -98,187 +90,275 @@ class TracePlan:
 def plan_trace(
     trace: Trace, scenario: Scenario, prices: Prices, at: datetime, measured: Sequence[Measurement] = ()
 ) -> TracePlan:
-    """Replay a trace through machines and price it with models, at the prices of a day.
+    """As ``plan_volume``, for requests alone."""
+    return plan_volume(Volume(trace), scenario, prices, at, measured)
+
+
+def plan_volume(
+    volume: Volume, scenario: Scenario, prices: Prices, at: datetime, measured: Sequence[Measurement] = ()
+) -> TracePlan:
+    """Replay requests through machines and price them with models, at the prices of a day.
 
     The scenario gives the model, the costs of the box, the planned utilisation, the wait allowed and the models to
-    compare with; its workload is the trace's.
+    compare with; its workload is replaced by what was counted.
+
+    Raises:
+        UnknownMachine, UnknownModel: when the scenario names what the catalogue does not have.
     """
-    listed = find_shape(scenario.serving.model)
-    keys = MACHINES if scenario.box.machine is None else (scenario.box.machine,)
-    machines = tuple(_on_machine(trace, scenario, listed, find_machine(key), measured) for key in keys)
-    clouds = _in_clouds(trace, scenario, listed, prices, at)
-    return TracePlan(trace, listed, at, machines, clouds)
-
-
-def trace_counts(trace: Trace) -> dict[tuple[int, int, int], int]:
-    """Distinct requests (uncached input, cached input, output) and how often each occurs.
-
-    Pricing each distinct request once and multiplying is exact, and far quicker than pricing every request.
-    """
-    reused = np.zeros(len(trace), dtype=np.int64) if trace.reused_tokens is None else trace.reused_tokens
-    columns = np.stack([trace.input_tokens - reused, reused, trace.output_tokens], axis=1)
-    distinct, times = np.unique(columns, axis=0, return_counts=True)
-    return {(int(a), int(b), int(c)): int(n) for (a, b, c), n in zip(distinct.tolist(), times.tolist(), strict=True)}
-
-
-def price_trace(counts: dict[tuple[int, int, int], int], rates: Rates) -> Usd | None:
-    """Σ of each call's own price; sums of tokens are never priced, since tiers apply per call."""
-    total = Decimal(0)
-    for (uncached, cached, output), times in counts.items():
-        cost = price_call(TokenCounts(uncached_input=uncached, cache_read=cached, output=output), rates)
-        if cost is None:
-            return None
-        total += times * cost.total
-    return total
-
-
-def _on_machine(
-    trace: Trace, scenario: Scenario, listed: ListedShape, machine: Machine, measured: Sequence[Measurement]
-) -> TraceOnMachine:
-    serving = scenario.serving
-    longest = int((trace.input_tokens + trace.output_tokens).max())
-    context = max(serving.context_tokens, longest)
-    memory = memory_need(
-        listed.shape, context_tokens=context, slots=serving.slots, flash_attention=serving.flash_attention
+    listed, work = find_shape(scenario.serving.model), scenario.workload
+    volume = replace(volume, tokens_of_untold_request=work.input_tokens + work.output_tokens)
+    machines = tuple(
+        on_machine(volume, scenario, listed, machine, measured) for machine in _machines(scenario, listed, measured)
     )
-    speed = box_speed(scenario, listed, machine, measured)
-    if speed is None:
-        return TraceOnMachine(machine, None, memory.total_gib)
-
-    arrivals = trace_arrivals(trace, speed)
-
-    def run(boxes: int) -> Replay:
-        return replay(arrivals, boxes, slots=serving.slots, decode_to_prefill=speed.batch_cost)
-
-    work = float(arrivals.service.sum())
-    busy = work / max(trace.span_seconds, 1.0)
-    by_utilisation = boxes_at(busy, serving.utilisation)
-    found = boxes_for_wait(run, at_least=by_utilisation, limit_seconds=serving.max_wait_seconds)
-    by_memory = boxes_for_memory(memory, int(machine.usable_memory_gib * GIB))
-    boxes = None if found is None or by_memory is None else max(by_utilisation, found.boxes, by_memory)
-    cost = box_cost(scenario.box.settings().model_copy(update={"machine": machine.key}))
-    monthly, of_trace = _costs(cost, boxes, work, trace)
-    return TraceOnMachine(
-        machine=machine,
-        speed=speed,
-        memory_gib=memory.total_gib,
-        busy_boxes=busy,
-        boxes=boxes,
-        by_utilisation=by_utilisation,
-        by_wait=None if found is None else found.boxes,
-        by_memory=by_memory,
-        wait_p50_seconds=None if found is None else found.wait_quantile(0.5),
-        wait_p95_seconds=None if found is None else found.wait_quantile(0.95),
-        one_box_hours=run(1).finished_seconds / 3600,
-        usd_monthly=monthly,
-        usd_trace=of_trace,
-    )
+    clouds = _in_clouds(volume, scenario, listed, prices, at)
+    plans = tuple(_plan(volume, case, clouds, scenario, listed, at) for case in machines)
+    return TracePlan(volume, listed, at, machines, plans, clouds)
 
 
-def trace_arrivals(trace: Trace, speed: BoxSpeed) -> Arrivals:
-    """The trace in seconds of work on one box, prefix reuse taken off the prefill."""
-    reused = 0 if trace.reused_tokens is None else trace.reused_tokens
-    prefill = (trace.input_tokens - reused) / speed.prefill.tokens_per_second
-    contexts = trace.input_tokens + trace.output_tokens / 2
-    rates = np.array([speed.decode_tokens_per_second(context) for context in contexts.tolist()])
-    return Arrivals(trace.at, prefill, trace.output_tokens / rates + speed.overhead_seconds)
-
-
-def _months(trace: Trace) -> Decimal:
-    """Length of the trace in months of 730 hours."""
-    return Decimal(str(max(trace.span_seconds, 1.0))) / SECONDS_PER_MONTH
-
-
-def _costs(cost: BoxCost | None, boxes: int | None, work: Seconds, trace: Trace) -> tuple[Usd | None, Usd | None]:
-    if cost is None or boxes is None:
-        return None, None
-    months = _months(trace)
-    watt_hours = (cost.load_watts - cost.idle_watts) * Decimal(str(work)) / 3600
-    energy = cost.energy_usd(watt_hours)
-    fixed = boxes * cost.fixed_usd_monthly
-    return fixed + energy / months, fixed * months + energy
+def _machines(scenario: Scenario, listed: ListedShape, measured: Sequence[Measurement]) -> tuple[Machine | None, ...]:
+    if scenario.box.machine is not None:
+        return (find_machine(scenario.box.machine),)
+    if box_speed(scenario, listed, None, measured) is not None:
+        return (None,)
+    return tuple(find_machine(key) for key in MACHINES)
 
 
 def _in_clouds(
-    trace: Trace, scenario: Scenario, listed: ListedShape, prices: Prices, at: datetime
+    volume: Volume, scenario: Scenario, listed: ListedShape, prices: Prices, at: datetime
 ) -> tuple[TraceInCloud, ...]:
-    counts = trace_counts(trace)
-    months = _months(trace)
     cloud = scenario.cloud
+    taken = _nothing_assumed_cached(volume.trace.tokens)
 
     def priced(role: str, name: str) -> TraceInCloud:
         provider, _, model = name.partition("/")
         row = prices.find(provider, model, at=at)
         if row is None:
-            return TraceInCloud(role, name, None, None, "unknown")
-        usd = price_trace(counts, row.rates)
-        dated = row.effective or at.date()
-        source = f"{row.source}, {dated.isoformat()}"
-        return TraceInCloud(role, name, usd, None if usd is None else usd / months, source)
+            return TraceInCloud(role, name, "unknown")
+        batch = prices.find(provider, model, at=at, batch=True)
+        found = _priced(volume, taken, row.rates, row.rates if batch is None else batch.rates)
+        return replace(
+            found, role=role, name=name, source=row.source, effective=row.effective or at.date(), snapshot=row.snapshot
+        )
 
-    found = [priced("frontier", cloud.frontier)]
+    found = [priced("frontier", cloud.frontier) if cloud.usd_per_million is None else _what_if(volume, scenario)]
     if cloud.small != NOT_COMPARED:
         found.append(priced("small", cloud.small))
     found += [priced("small", name) for name in OTHER_MODELS if name != cloud.small]
     hosts = listed.hosted_as if cloud.hosted is None else () if cloud.hosted == NOT_COMPARED else (cloud.hosted,)
-    hosted = [priced("same model, hosted", name) for name in hosts]
-    known = [(option.usd, option) for option in hosted if option.usd is not None]
-    if known:
-        found.append(min(known, key=lambda pair: pair[0])[1])
-    elif hosted:
-        found.append(hosted[0])
+    hosted = [priced("hosted", name) for name in hosts]
+    known = [(option.usd, number) for number, option in enumerate(hosted) if option.usd is not None]
+    found += [hosted[min(known)[1]]] if known else hosted[:1]
     return tuple(found)
 
 
-def trace_document(plan: TracePlan) -> dict[str, Any]:
-    """The answer for machines: plain keys, units in their names, money exact, unknown as null."""
-    trace = plan.trace
-    return {
-        "trace": {
-            "file": trace.name,
-            "format": trace.format,
-            "requests": len(trace),
-            "skipped_lines": trace.skipped,
-            "problems": list(trace.problems),
-            "input_tokens": int(trace.input_tokens.sum()),
-            "output_tokens": int(trace.output_tokens.sum()),
-            "reused_tokens": None if trace.reused_tokens is None else int(trace.reused_tokens.sum()),
-            "span_seconds": trace.span_seconds,
-            "longer_than_the_model_takes": plan.too_long,
-            "peak_minute_over_mean": trace.peak_minute_factor,
-        },
-        "model": plan.model.key,
-        "priced_on": plan.at.date().isoformat(),
-        "machines": [
-            {
-                "machine": case.machine.key,
-                "prefill_tokens_per_second": case.speed and case.speed.prefill.tokens_per_second,
-                "prefill_basis": case.speed and case.speed.prefill.basis.value,
-                "decode_tokens_per_second": case.speed and case.speed.decode.tokens_per_second,
-                "decode_basis": case.speed and case.speed.decode.basis.value,
-                "memory_gib": case.memory_gib,
-                "usable_memory_gib": case.machine.usable_memory_gib,
-                "boxes": case.boxes,
-                "boxes_at_100_percent": case.busy_boxes,
-                "boxes_by_utilisation": case.by_utilisation,
-                "boxes_by_wait": case.by_wait,
-                "boxes_by_memory": case.by_memory,
-                "wait_p50_seconds": case.wait_p50_seconds,
-                "wait_p95_seconds": case.wait_p95_seconds,
-                "one_box_hours": case.one_box_hours,
-                "usd_trace": case.usd_trace,
-                "usd_monthly": case.usd_monthly,
-            }
-            for case in plan.machines
-        ],
-        "clouds": [
-            {
-                "role": case.role,
-                "model": case.name,
-                "usd_trace": case.usd,
-                "usd_monthly": case.usd_monthly,
-                "price_source": case.source,
-            }
-            for case in plan.clouds
-        ],
-    }
+def _nothing_assumed_cached(tokens: TokenColumns) -> TokenColumns:
+    """Where nobody said what was cached or reasoned, nothing was: the same for the box, which then reuses nothing."""
+    return replace(
+        tokens,
+        reasoning=np.where(tokens.reasoning == NOBODY_SAID, 0, tokens.reasoning),
+        cache_known=np.ones(len(tokens), dtype=np.bool_),
+    )
+
+
+def _priced(volume: Volume, taken: TokenColumns, rates: Rates, batch_rates: Rates) -> TraceInCloud:
+    """The amounts only."""
+    nothing = TraceInCloud("", "", "")
+    calls, open_calls = price_columns(taken, rates), price_columns(volume.trace.tokens, rates)
+    if calls.unknown_calls:
+        return nothing
+    least = most = calls.usd
+    open_least, open_most = open_calls.least, open_calls.most
+    for bucket in volume.buckets:
+        of_it = _bucket_ranges(bucket, batch_rates if bucket.batch else rates)
+        if of_it is None:
+            return nothing
+        closed, left_open = of_it
+        least, most = least + closed.least, most + closed.most
+        open_least, open_most = open_least + left_open.least, open_most + left_open.most
+    middle = (least + most) / 2
+    return replace(
+        nothing,
+        usd=middle,
+        usd_least=least,
+        usd_most=most,
+        usd_open_least=open_least,
+        usd_open_most=open_most,
+        usd_monthly=middle / volume.months,
+    )
+
+
+def _bucket_ranges(bucket: UsageBucket, rates: Rates) -> tuple[PriceRange, PriceRange] | None:
+    """What a sum can have cost with nothing cached where nobody said so, and with that left open."""
+    if bucket.tokens is None:
+        return None
+    reasoning = 0 if bucket.tokens.reasoning is None else bucket.tokens.reasoning
+    closed = price_range(replace(bucket.tokens, cache_known=True, reasoning=reasoning), rates, calls=bucket.requests)
+    left_open = price_range(bucket.tokens, rates, calls=bucket.requests)
+    return None if closed is None or left_open is None else (closed, left_open)
+
+
+def _what_if(volume: Volume, scenario: Scenario) -> TraceInCloud:
+    blended = scenario.cloud.usd_per_million or ZERO_USD
+    cost = volume.tokens * blended / TOKENS_PER_MILLION
+    return TraceInCloud(
+        role="frontier",
+        name=f"a blended ${blended}/M",
+        source="assumed: a what-if",
+        usd=cost,
+        usd_least=cost,
+        usd_most=cost,
+        usd_open_least=cost,
+        usd_open_most=cost,
+        usd_monthly=cost / volume.months,
+    )
+
+
+def _plan(
+    volume: Volume,
+    case: TraceOnMachine,
+    clouds: tuple[TraceInCloud, ...],
+    scenario: Scenario,
+    listed: ListedShape,
+    at: datetime,
+) -> Plan:
+    """The answer for one machine: what was counted takes the place of the scenario's workload."""
+    counted = _counted(volume, case, scenario, listed)
+    figures, cost = box_of(counted.box)
+    findings = Findings(
+        scenario=counted,
+        at=at,
+        model=listed,
+        figures=figures,
+        cost=cost,
+        serving=_serving(volume, case, counted, listed),
+        priced=_rivals(volume, clouds, "usd"),
+        tokens_monthly=volume.tokens_monthly,
+        tokens_per_request=Decimal(volume.tokens) / volume.requests,
+        counted_in=volume.trace.name,
+    )
+    plan = answer(findings)
+    if volume.trace.format == "usage":
+        plan = _only_with_evidence(plan, findings, volume, clouds)
+    return replace(plan, verdict=replace(plan.verdict, caveats=(*plan.verdict.caveats, *notes(volume, case))))
+
+
+def _counted(volume: Volume, case: TraceOnMachine, scenario: Scenario, listed: ListedShape) -> Scenario:
+    tokens, requests, summed = volume.trace.tokens, volume.requests, volume.summed
+    read = tokens.total("cache_read") + summed.cache_read
+    prompts = sum(tokens.total(name) for name in ("uncached_input", "cache_write_5m", "cache_write_1h")) + read
+    prompts += summed.input - summed.cache_read
+    mean_output = round((tokens.total("output") + summed.output) / requests)
+    work = Workload(
+        tokens_monthly=max(1, volume.tokens_monthly),
+        input_tokens=max(round(prompts / requests), 0 if mean_output else 1),
+        output_tokens=mean_output,
+        prefix_tokens=round(read / requests),
+        local_hit_rate=Decimal(1 if read else 0),
+        cloud_hit_rate=Decimal(1 if read else 0),
+        burst_topics=scenario.workload.burst_topics,
+        calls_per_wake=scenario.workload.calls_per_wake,
+    )
+    serving = scenario.serving.model_copy(update={"context_tokens": context_of(volume.trace, scenario, listed)})
+    box = scenario.box
+    if case.machine is not None:
+        box = box.model_copy(update={"machine": case.machine.key})
+    name = scenario.name if "name" in scenario.model_fields_set else f"As counted in {volume.trace.name}"
+    return scenario.model_copy(update={"name": name, "workload": work, "serving": serving, "box": box})
+
+
+def _serving(volume: Volume, case: TraceOnMachine, scenario: Scenario, listed: ListedShape) -> Serving:
+    serving = scenario.serving
+    memory = memory_need(
+        listed.shape,
+        context_tokens=serving.context_tokens,
+        slots=serving.slots,
+        flash_attention=serving.flash_attention,
+    )
+    if case.busy_boxes is None or case.by_utilisation is None or case.seconds_per_request is None:
+        return Serving(case.speed, memory, case.usable_memory_gib, boxes_for_memory=case.by_memory or 1)
+    return Serving(
+        speed=case.speed,
+        memory=memory,
+        usable_gib=case.usable_memory_gib,
+        seconds_per_request=case.seconds_per_request,
+        capacity_tokens=capacity_tokens(case.seconds_per_request, volume.tokens / volume.requests, serving.utilisation),
+        needed=BoxesNeeded(case.busy_boxes, case.by_utilisation, case.by_wait, case.by_memory),
+        wait_p95_seconds=case.wait_p95_seconds,
+        boxes_for_memory=case.by_memory,
+        waits_known=case.replayed > 0,
+    )
+
+
+def _rivals(volume: Volume, clouds: tuple[TraceInCloud, ...], amount: str) -> tuple[PricedModel, ...]:
+    """The frontier, the hosted same model and the first small model, priced for exactly these requests."""
+    chosen: dict[str, TraceInCloud] = {}
+    for cloud in clouds:
+        chosen.setdefault(cloud.role, cloud)
+    models = []
+    for role in ("frontier", "hosted", "small"):
+        found = chosen.get(role)
+        if found is None:
+            continue
+        cost: Usd | None = getattr(found, amount)
+        models.append(
+            PricedModel(
+                role=role,
+                name=found.name,
+                usd_per_million=None if cost is None else cost / volume.tokens * TOKENS_PER_MILLION,
+                usd_per_request=None if cost is None else cost / volume.requests,
+                source=found.source,
+                effective=found.effective,
+                snapshot=found.snapshot,
+            )
+        )
+    return tuple(models)
+
+
+def _only_with_evidence(plan: Plan, findings: Findings, volume: Volume, clouds: tuple[TraceInCloud, ...]) -> Plan:
+    """No verdict on too little, nor where the range of what is known as sums decides it."""
+    verdict = plan.verdict
+    why = volume.thin
+    frontier = clouds[0]
+    if why is None and frontier.usd_least != frontier.usd_most:
+        ends = [
+            answer(replace(findings, priced=_rivals(volume, clouds, end))).verdict.kind
+            for end in ("usd_least", "usd_most")
+        ]
+        if len({*ends, verdict.kind}) > 1:
+            why = (
+                f"what is known as sums only would cost {usd(frontier.usd_least)} to {usd(frontier.usd_most)} with"
+                f" {frontier.name}, and the ends of that range say different things"
+            )
+    if why is None or verdict.kind is VerdictKind.NOT_ENOUGH_EVIDENCE:
+        return plan
+    sentence = f"Not enough evidence: {why}. If it went on like this: {verdict.sentence}"
+    return replace(plan, verdict=replace(verdict, kind=VerdictKind.NOT_ENOUGH_EVIDENCE, sentence=sentence))
+
+
+def notes(volume: Volume, case: TraceOnMachine) -> tuple[str, ...]:
+    """What the figures leave out or take for granted, each in a sentence."""
+    trace, found = volume.trace, []
+    if trace.reuse_untold == len(trace) and len(trace):
+        found.append("The source does not say what was cached: no prefix reuse is counted, on either side.")
+    elif trace.reuse_untold:
+        found.append(
+            f"Nobody said what was cached of {trace.reuse_untold:,} requests: there no reuse is counted, on either side"
+        )
+    if trace.uncounted:
+        found.append(f"{trace.uncounted:,} requests whose tokens nobody counted are left out.")
+    if volume.buckets:
+        share = volume.summed.total / max(1, volume.tokens)
+        found.append(
+            f"{share:.0%} of the tokens are known as sums only: their price is the middle of a range, and waits are"
+            " those of the other requests."
+            if len(trace)
+            else "Everything is known as sums only: prices are the middle of a range, and waits are unknown."
+        )
+    if volume.untold_requests:
+        found.append(
+            f"{volume.untold_requests:,} sums do not tell their requests:"
+            f" {volume.tokens_of_untold_request:,} tokens each are assumed."
+        )
+    if 0 < case.replayed < len(trace):
+        found.append(f"Waits are those of the busiest {case.replayed:,} requests in a row.")
+    return tuple(found)
