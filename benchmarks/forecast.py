@@ -133,7 +133,7 @@ def forecast(phases: list[list[list[BatchCall]]], taken: Measurement) -> Outcome
     return Outcome(seconds, sum(call.computed_tokens for call in served), output, first)
 
 
-async def reality(phases: list[list[list[ChatCall]]], target: Target, trace: list[Any] | None = None) -> Outcome:
+async def reality(phases: list[list[list[ChatCall]]], target: Target, trace: list[Any]) -> Outcome:
     client = BenchClient(target.root, ChatDialect(target.model, 0), key=target.key)
     readings: list[Reading] = []
 
@@ -141,15 +141,18 @@ async def reality(phases: list[list[list[ChatCall]]], target: Target, trace: lis
         readings.extend([await client.call(json.dumps(call.messages), call.output) for call in calls])
 
     began = time.perf_counter()
+    assert target.pid is not None
+    queue = CpuQueue(target.pid)
     for callers in phases:
+        queued, phase = queue.read(), time.perf_counter()
         await asyncio.gather(*(caller(calls) for calls in callers))
+        trace.append({"phase": len(callers), "wall": time.perf_counter() - phase, "waited": queue.waited_since(queued)})
     seconds = time.perf_counter() - began
     await client.close()
-    if trace is not None:
-        trace += [
-            (r.sent - began, r.first - r.sent, r.last - r.sent, r.input_tokens, r.cached_tokens, r.output_tokens)
-            for r in readings
-        ]
+    trace += [
+        (r.sent - began, r.first - r.sent, r.last - r.sent, r.input_tokens, r.cached_tokens, r.output_tokens)
+        for r in readings
+    ]
     first = statistics.median(reading.first_token_seconds for reading in readings)
     computed = sum(reading.input_tokens or 0 for reading in readings)
     return Outcome(seconds, computed, sum(reading.output_tokens or 0 for reading in readings), first)

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from breakeven.box.models import ModelFile, resolve
+
+settings.register_profile("no clock", deadline=None)  # a busy machine must not fail a test
+settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from breakeven.economics.continuous_batching import BatchCall, common_prefix, serve_calls
+from breakeven.economics.queueing import Arrivals, replay
 from breakeven.economics.step_times import DecodeTime, PrefillTime, StepTimes
 from breakeven.errors import ScenarioError
 
@@ -94,6 +96,19 @@ def test_what_the_engine_holds_is_carried_over_to_the_next_run():
     assert served[0].computed_tokens == 1
 
 
+def test_the_replay_of_arrivals_agrees_with_the_engine_step_by_step():
+    prompts, answers = (100, 700, 300, 1200, 50, 900, 400, 200), (40, 10, 60, 5, 80, 30, 20, 50)
+    load = list(zip(prompts, answers, strict=True)) * 3
+    engine = serve(*([BatchCall(prompt(n, p), o)] for n, (p, o) in enumerate(load)), slots=4)
+    arrivals = Arrivals(
+        np.zeros(len(load)), np.array([0.01 * p for p, _ in load]), np.array([0.1 * (o - 1) for _, o in load])
+    )
+    replayed = replay(arrivals, 1, slots=4, decode_to_prefill=0.2)
+
+    assert replayed.finished_seconds == pytest.approx(max(call.ended_at for call in engine), rel=0.05)
+    assert replayed.waited.mean() == pytest.approx(np.mean([call.started_at for call in engine]), rel=0.1)
+
+
 def test_a_call_of_nothing_is_refused():
     with pytest.raises(ScenarioError, match="prompt"):
         BatchCall((), 1)
@@ -115,7 +130,7 @@ calls = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(calls, max_size=5), min_size=1, max_size=5),
     st.integers(1, 4),

@@ -33,11 +33,18 @@ def test_forty_topics_at_once_on_one_box_take_forty_times_as_long():
     assert replay(arrivals(*[(0, 25, 15)] * 40), 1).finished_seconds == 1600
 
 
-def test_two_slots_share_the_prefill_and_decode_together():
+def test_two_slots_prefill_in_turn_and_decode_together():
     result = replay(arrivals((0, 10, 10), (0, 10, 10)), 1, slots=2, decode_to_prefill=0.125)
 
     assert result.waited.tolist() == [0, 0]
-    assert result.finished_seconds == pytest.approx(20 + 10 * 1.125)
+    # the first answer gets a token for each piece of 512 of the second prompt, and then both are decoded together
+    assert result.finished_seconds == pytest.approx(20 + 10 * 1.125, rel=0.01)
+
+
+def test_an_answer_all_but_stands_still_while_a_prompt_is_computed():
+    result = replay(arrivals((0, 0, 10), (5, 30, 0.1)), 1, slots=2, decode_to_prefill=0.125)
+
+    assert result.finished_seconds == pytest.approx(5 + 30 + 5, rel=0.02)
 
 
 def test_slots_are_worth_something_but_less_than_boxes():

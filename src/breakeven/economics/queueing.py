@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breakeven.economics.domain import require_not_negative, require_positive
+from breakeven.economics.memory import MICRO_BATCH_TOKENS
 from breakeven.errors import ScenarioError
 from breakeven.units import Seconds
 
@@ -83,8 +85,9 @@ def replay(arrivals: Arrivals, boxes: int, *, slots: int = 1, decode_to_prefill:
         arrivals: what arrives.
         boxes: how many there are.
         slots: requests a box serves at once.
-        decode_to_prefill: G/P. Of m requests in prefill and d in decode, each gets its share of the box's time, and
-            those d are decoded together, each 1 + (d − 1)·G/P times slower than alone.
+        decode_to_prefill: G/P, or the measured cost of a further answer. As engines that batch continuously do,
+            prompts are computed one after the other, in pieces of 512 tokens, and each answer under way gets one token
+            a piece; without a prompt, d answers are decoded together, each 1 + (d − 1)·G/P times slower than alone.
     """
     if not 1 <= boxes <= MOST_BOXES:
         raise ScenarioError("boxes", boxes, f"1 to {MOST_BOXES:,}")
@@ -141,7 +144,7 @@ def _one_at_a_time(arrivals: Arrivals, boxes: int) -> Replay:
 
 
 class _Box:
-    """The requests in a box's slots: ``[prefill left, decode left]`` in seconds alone."""
+    """The requests in a box's slots, as they were admitted: ``[prefill left, decode left]`` in seconds alone."""
 
     __slots__ = ("active", "at", "busy", "ratio", "version")
 
@@ -150,15 +153,19 @@ class _Box:
         self.active: list[list[float]] = []
 
     def rates(self) -> tuple[float, float]:
-        """Progress of a request in prefill and of one in decode, in seconds of work alone a second."""
+        """Progress of the first request in prefill and of each in decode, in seconds of work alone a second."""
         decoding = sum(1 for left in self.active if left[0] <= 0)
-        share = 1 / len(self.active)
-        return share, decoding * share / (1 + (decoding - 1) * self.ratio) if decoding else 0.0
+        if decoding == len(self.active):
+            return 0.0, 1 / (1 + (decoding - 1) * self.ratio)
+        step_tokens = MICRO_BATCH_TOKENS + decoding
+        tokens_alone = self.ratio * step_tokens  # of decode, in the time that such a step takes
+        return MICRO_BATCH_TOKENS / step_tokens, 1 / max(1.0, tokens_alone)
 
     def next_change(self) -> float:
         """When a request next ends its prefill or its decode."""
         prefill, decode = self.rates()
-        return self.at + min(left[0] / prefill if left[0] > 0 else left[1] / decode for left in self.active)
+        first = next((left[0] / prefill for left in self.active if left[0] > 0), math.inf)
+        return self.at + min(first, *(left[1] / decode for left in self.active if left[0] <= 0), math.inf)
 
     def advance(self, now: float) -> int:
         """Work until ``now``; how many requests have ended."""
@@ -167,15 +174,20 @@ class _Box:
             return 0
         elapsed = now - self.at
         prefill, decode = self.rates()
+        first = next((left for left in self.active if left[0] > 0), None)
         for left in self.active:
-            phase, rate = (0, prefill) if left[0] > 0 else (1, decode)
-            left[phase] -= elapsed * rate
-            if left[phase] < 1e-9:
-                left[phase] = 0.0
+            if left[0] <= 0:
+                left[1] = _less(left[1], elapsed * decode)
+        if first is not None:
+            first[0] = _less(first[0], elapsed * prefill)
         before = len(self.active)
         self.active = [left for left in self.active if left[0] > 0 or left[1] > 0]
         self.at, self.busy = now, self.busy + elapsed
         return before - len(self.active)
+
+
+def _less(left: Seconds, done: Seconds) -> Seconds:
+    return 0.0 if left - done < 1e-9 else left - done
 
 
 def _shared(arrivals: Arrivals, boxes: int, slots: int, ratio: float) -> Replay:
