@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.catalog.measured import MEASUREMENT
+from tests.catalog.measured import MEASUREMENT, measurement
 
-from breakeven.box.speed import best_known_speed, known_speed
-from breakeven.catalog.measurements import Measurements
+from breakeven.box.speed import best_known_speed, known_speed, measured_speeds
+from breakeven.catalog.measurements import EngineUsed, Measurements
 from breakeven.config import BoxSettings
 from breakeven.economics.service import Basis
 
@@ -44,3 +44,24 @@ def test_without_one_the_catalogue_answers_and_says_how_well_it_is_founded() -> 
 @pytest.mark.parametrize(("box", "shape"), [(BoxSettings(), SHAPE), (MAC, None), (MAC, "llama-3.1-8b-q8_0")])
 def test_where_nobody_knows_there_is_no_answer(box: BoxSettings, shape: str | None) -> None:
     assert known_speed([], box, "some-model", shape=shape) is None
+
+
+def test_targets_are_looked_up_by_provider_and_model_and_only_where_they_were_measured(tmp_path: Path) -> None:
+    quicker = measurement(engine=EngineUsed("engine"), prefill=MEASUREMENT.prefill[:1], model="llama3.3:70b")
+    for one in (MEASUREMENT, quicker):
+        Measurements(tmp_path).save(one)
+    speed_of = measured_speeds(tmp_path, MAC)
+    sources = {name: getattr(speed_of((name, "llama3.3:70b")), "source", "") for name in ("ollama", "engine", "house")}
+    assert sources["ollama"].endswith("on ollama")
+    assert sources["engine"].endswith("on engine")
+    assert sources["house"]
+    assert speed_of(("ollama", "another")) is None
+    assert measured_speeds(tmp_path, BoxSettings())(("ollama", "llama3.3:70b")) is None
+
+
+def test_a_damaged_measurement_does_not_keep_the_gateway_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Measurements(tmp_path).save(MEASUREMENT).write_text("{")
+    assert measured_speeds(tmp_path, MAC)(("ollama", "llama3.3:70b")) is None
+    assert "cannot be read" in caplog.text

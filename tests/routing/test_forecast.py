@@ -64,7 +64,7 @@ def test_a_measured_speed_comes_before_the_latest_calls() -> None:
         basis = source = None
 
         def seconds(self, uncached: float, output: float, context: float, parallel: int = 1) -> float:
-            assert context == uncached + output
+            assert context == uncached  # the whole prompt
             return 5.0 * parallel
 
     forecast = RecentForecast(Occupancy(still), lambda _target: cast("Any", Measured()))

@@ -5,8 +5,10 @@ For whoever predicts a wait: ``best_known_speed(...)`` once at start, then its m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +17,10 @@ from breakeven.catalog.measurements import Measurement, Measurements, newest
 from breakeven.config import BoxSettings
 from breakeven.economics.service import Basis, BoxSpeed, Speed
 from breakeven.economics.step_times import StepTimes
+from breakeven.errors import InputError
 from breakeven.units import Seconds
+
+log = logging.getLogger(__name__)
 
 
 class CallSpeed(Protocol):
@@ -46,7 +51,7 @@ class CallSpeed(Protocol):
     def seconds(
         self, uncached_tokens: float, output_tokens: float, context_tokens: float, parallel: int = 1
     ) -> Seconds:
-        """Of a call beside ``parallel`` − 1 like it, once it has a slot."""
+        """Of a call beside ``parallel`` − 1 like it, once it has a slot; the context is its whole prompt."""
         ...
 
 
@@ -123,6 +128,26 @@ def best_known_speed(
     """
     taken = [one for one in Measurements(home).all() if kind is None or one.engine.kind == kind]
     return known_speed(taken, box, model, shape=shape)
+
+
+def measured_speeds(home: Path, box: BoxSettings) -> Callable[[tuple[str, str]], CallSpeed | None]:
+    """Looks up the measured speed of a local target, (provider, model); read once, so a new measurement counts from the
+    next start. A measurement that cannot be read is left out, with a warning.
+    """
+    try:
+        taken = Measurements(home).all()
+    except InputError as error:
+        log.warning("%s", error)
+        taken = []
+
+    @cache
+    def speed_of(target: tuple[str, str]) -> CallSpeed | None:
+        provider, model = target
+        of_its_kind = [one for one in taken if one.engine.kind == provider]
+        own = newest(of_its_kind or taken, machine=box.machine, model=model)
+        return None if own is None else MeasuredCallSpeed(own.step_times(), own.source)
+
+    return speed_of
 
 
 def known_speed(

@@ -22,10 +22,14 @@ def show(taken: Measurement, console: Console) -> None:
     console.print(f"[dim]{escape(taken.host)} · {taken.taken_at} · breakeven {taken.program}[/]", highlight=False)
     console.print(_prefill(taken))
     console.print(_decode(taken))
-    for line in _lines(taken):
-        console.print(f"  {escape(line)}", highlight=False)
+    lines = Table.grid(padding=(0, 2))
+    for name, value in _lines(taken):
+        lines.add_row(name, escape(value))
+    console.print(lines, highlight=False)
+    warnings = Table.grid(padding=(0, 1))
     for warning in _warnings(taken):
-        console.print(f"  [yellow]![/] {escape(warning)}", highlight=False)
+        warnings.add_row("[yellow]![/]", escape(warning))
+    console.print(warnings, highlight=False)
 
 
 def show_list(taken: list[Measurement], console: Console) -> None:
@@ -72,26 +76,26 @@ def _decode(taken: Measurement) -> Table:
     return rows
 
 
-def _lines(taken: Measurement) -> list[str]:
-    lines = [f"Overhead of a call   {_time(taken.overhead_seconds)}"] if taken.timed_by == "engine" else []
+def _lines(taken: Measurement) -> list[tuple[str, str]]:
+    lines = [("Overhead of a call", _time(taken.overhead_seconds))] if taken.timed_by == "engine" else []
     if taken.cached_seconds is not None and taken.cached_prompt_tokens:
-        lines.append(
-            f"From the cache       {_time(taken.cached_seconds)} to the first token of {taken.cached_prompt_tokens:,}"
-        )
+        first = f"{_time(taken.cached_seconds)} to the first token of a prompt of {taken.cached_prompt_tokens:,}"
+        lines.append(("From the cache", first))
     gain = _batching(taken)
-    lines += [gain] if gain else []
-    loaded = "was loaded already" if taken.load_seconds is None else _time(taken.load_seconds)
-    lines.append(f"Loading the model    {loaded}")
+    lines += [("Batched decode", gain)] if gain else []
+    lines.append(
+        ("Loading the model", "was loaded already" if taken.load_seconds is None else _time(taken.load_seconds))
+    )
     if taken.watts is None:
-        lines.append(f"Draw                 {UNKNOWN}: no power meter was found")
+        lines.append(("Draw", f"{UNKNOWN}: no power meter was found"))
     else:
         watts = taken.watts
-        lines.append(f"Draw                 {watts.idle:g} W idle, {watts.load:g} W at work, by {watts.meter}")
+        lines.append(("Draw", f"{watts.idle:g} W idle, {watts.load:g} W at work, by {watts.meter}"))
     conditions = taken.conditions
     if conditions.waited is not None:
-        lines.append(f"Waiting for a CPU    {conditions.waited:.0%} of the run, taken out of the times above")
+        lines.append(("Waiting for a CPU", f"{conditions.waited:.0%} of the run, taken out of the times above"))
     elif conditions.cpu_pressure is not None:
-        lines.append(f"Waiting for a CPU    {conditions.cpu_pressure:.0%} of the run")
+        lines.append(("Waiting for a CPU", f"{conditions.cpu_pressure:.0%} of the run"))
     return lines
 
 
@@ -102,7 +106,7 @@ def _batching(taken: Measurement) -> str | None:
     context = min(point.context_tokens for point in taken.decode if point.parallel == most)
     times = taken.step_times()
     gain = most * times.step_seconds(1, context) / times.step_seconds(most, context)
-    return f"Batched decode       {most} answers at once make {gain:.1f} × the tokens a second of one"
+    return f"{most} answers at once make {gain:.1f} × the tokens a second of one"
 
 
 def _warnings(taken: Measurement) -> list[str]:

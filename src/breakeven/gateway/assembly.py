@@ -21,6 +21,7 @@ from breakeven.box.engine_provider import EngineProvider
 from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.power import metered_energy
+from breakeven.box.speed import measured_speeds
 from breakeven.catalog.machines import box_cost, box_figures
 from breakeven.catalog.prices import open_book
 from breakeven.config import Settings
@@ -215,7 +216,7 @@ async def assemble(
             occupancy=occupancy,
             energy=energy,
             runtime=runtime,
-            forecast=RecentForecast(occupancy),
+            forecast=RecentForecast(occupancy, measured_speeds(home, settings.box)),
             metrics=metrics,
             decisions=decisions,
             responses=ResponseCache(),

@@ -64,10 +64,11 @@ class RecentForecast:
     ) -> float | None:
         """See `WaitForecast.seconds`."""
         target = (route.provider.name, route.model)
-        parallel = self._occupancy.running + 1 if route.provider.locality == "local" else 1
-        speed = self._speed_of(target)
+        local = route.provider.locality == "local"
+        parallel = self._occupancy.running + 1 if local else 1
+        speed = self._speed_of(target) if local else None
         if speed is not None:
-            return speed.seconds(prompt_tokens, output_tokens, prompt_tokens + output_tokens, parallel)
+            return speed.seconds(prompt_tokens, output_tokens, prompt_tokens, parallel)
         seconds_per_work = self._seconds_per_work.get(target)
         return None if seconds_per_work is None else seconds_per_work * _work(prompt_tokens, output_tokens) * parallel
 
