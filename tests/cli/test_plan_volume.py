@@ -1,4 +1,4 @@
-"""``breakeven plan --from-ledger`` from a real ledger."""
+"""``breakeven plan --from-ledger`` and ``--from``: from a real ledger, and from real exports of others."""
 
 import json
 from pathlib import Path
@@ -101,6 +101,9 @@ def test_a_picture_is_drawn(home: Path) -> None:
         (("--from-ledger",), "no calls to plan on"),
         (("--from-ledger", "--input-tokens", "5"), "nothing beside --from-ledger"),
         (("--from-ledger", "--trace", "t.csv"), "nothing beside --trace"),
+        (("--from-ledger", "--from", "t.csv"), "nothing beside --from-ledger"),
+        (("--from", "missing.jsonl"), "does not exist"),
+        (("--from", "breakeven.toml"), "of no known source"),
         (("--from-ledger", "--simple"), "nothing beside --simple"),
         (("--trace", "t.csv", "--requests-per-day", "5"), "nothing beside --trace"),
         (("--preset", "seed-agents", "--month", "2026-11"), "nothing without --from-ledger"),
@@ -112,3 +115,41 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], said:
 
     assert found.exit_code == 2
     assert said in " ".join(found.stderr.split())
+
+
+FILES = Path(__file__).parents[1] / "ledger" / "importers" / "files"
+
+
+@pytest.mark.parametrize(
+    "name", ["codex", "claude", "litellm.csv", "ollama.jsonl", "openrouter-generations.csv", "otel.jsonl"]
+)
+def test_files_with_single_calls_are_replayed_and_not_kept(home: Path, name: str) -> None:
+    found = json.loads(run("--from", str(FILES / name), "--json").stdout)
+
+    assert found["trace"]["requests"] > 0
+    assert found["plan"]["verdict"]["kind"] == "not_enough_evidence"
+    assert float(found["clouds"][0]["usd_trace"]) > 0
+    assert not (home / "ledger.sqlite3").exists()
+
+
+@pytest.mark.parametrize("name", ["openai-usage.json", "anthropic-usage.json", "openrouter-daily.csv"])
+def test_reports_of_sums_are_planned_on_within_a_range(name: str) -> None:
+    found = json.loads(run("--from", str(FILES / name), "--json").stdout)
+
+    assert found["sums"]["buckets"] > 0
+    assert float(found["clouds"][1]["usd_least"]) <= float(found["clouds"][1]["usd_trace"])
+    assert any("sums only" in caveat for caveat in found["plan"]["verdict"]["caveats"])
+
+
+def test_several_files_are_one_volume() -> None:
+    both = json.loads(run("--from", str(FILES / "codex"), "--from", str(FILES / "litellm.csv"), "--json").stdout)
+    each = [json.loads(run("--from", str(FILES / name), "--json").stdout) for name in ("codex", "litellm.csv")]
+
+    assert both["trace"]["requests"] == sum(found["trace"]["requests"] for found in each)
+
+
+def test_a_table_that_needs_more_words_is_sent_to_import() -> None:
+    found = run("--from", str(FILES / "calls.csv"))
+
+    assert found.exit_code == 2
+    assert "--from-ledger --origin import:csv" in " ".join(found.stderr.split())

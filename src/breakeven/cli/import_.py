@@ -104,7 +104,7 @@ def _import(
     reference = (settings.reference.provider, settings.reference.model)
     home = console.home_of(settings)
     pricer = Pricer(open_book(settings.prices, home), reference)
-    with _books(settings, home, dry_run=dry_run) as books, _progress(selection.files) as progress:
+    with _books(settings, home, dry_run=dry_run) as books, reading(selection.files) as progress:
         subscribed = billed is Billed.NONE
         accounts = Import(books, pricer, options, subscribed=subscribed, progress=progress).run(selection.files)
     if as_json:
@@ -158,7 +158,8 @@ def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _progress(files: Sequence[Located]) -> Iterator[Callable[[int], None]]:
+def reading(files: Sequence[Located]) -> Iterator[Callable[[int], None]]:
+    """A progress bar over files, told of bytes as they are read; nothing where nobody watches."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     total = sum(file.path.stat().st_size for file in files)

@@ -62,6 +62,12 @@ def register(app: typer.Typer) -> None:
         from_ledger: bool = typer.Option(
             False, "--from-ledger", help="Plan on the calls of the ledger, as they came.", rich_help_panel=COUNTED
         ),
+        from_files: list[Path] = typer.Option(
+            [],
+            "--from",
+            help="Plan on a log or report that import takes; not kept. Repeatable.",
+            rich_help_panel=COUNTED,
+        ),
         month: str | None = typer.Option(None, metavar="YYYY-MM", help="Only this month.", rich_help_panel=COUNTED),
         since: str | None = typer.Option(
             None, metavar="YYYY-MM-DD", help="Only from this day on.", rich_help_panel=COUNTED
@@ -105,16 +111,17 @@ def register(app: typer.Typer) -> None:
             "small": small, "usd_per_million": usd_per_million,
         }  # fmt: skip
         with reporting_errors():
-            if not from_ledger:
+            if not from_ledger and not from_files:
                 for name, value in (("--month", month), ("--since", since), ("--until", until), ("--origin", origin)):
                     if value is not None:
-                        raise ScenarioError(name, value, "nothing without --from-ledger")
-            counted = "--from-ledger" if from_ledger else "--trace" if trace is not None else None
+                        raise ScenarioError(name, value, "nothing without --from-ledger or --from")
+            ways = {"--simple": simple, "--trace": trace, "--from-ledger": from_ledger, "--from": from_files}
+            chosen = [name for name, value in ways.items() if value]
+            if len(chosen) > 1:
+                raise ScenarioError(chosen[1], "given", f"nothing beside {chosen[0]}")
+            counted = next((name for name in chosen if name != "--simple"), None)
             if counted is not None:
-                others = tuple(name for name in flags if name not in WORKLOAD_FLAGS)
-                _refuse_beside(counted, flags, others)
-                if simple or (from_ledger and trace is not None):
-                    raise ScenarioError(counted, "given", f"nothing beside {'--simple' if simple else '--trace'}")
+                _refuse_beside(counted, flags, tuple(name for name in flags if name not in WORKLOAD_FLAGS))
             if simple:
                 _refuse_beside(
                     "--simple", flags, ("price_usd", "usd_per_kwh", "usd_per_million"), scenario_file or preset
@@ -143,11 +150,14 @@ def register(app: typer.Typer) -> None:
                 document = ask()
             else:
                 document = _document(scenario_file, preset, flags, assign)
-            if from_ledger:
+            if from_ledger or from_files:
                 from breakeven.cli import books, plan_volume
 
                 when = books.period(month, since, until)
-                plan_volume.show_ledger(when, origin, document, config_file, plot, as_json=as_json)
+                if from_ledger:
+                    plan_volume.show_ledger(when, origin, document, config_file, plot, as_json=as_json)
+                else:
+                    plan_volume.show_files(from_files, when, origin, document, config_file, plot, as_json=as_json)
             elif trace is not None:
                 if plot is not None:
                     raise ScenarioError("--plot", str(plot), "nothing beside --trace, which has no curve to draw")

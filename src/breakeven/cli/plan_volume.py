@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from breakeven.cli import books
-from breakeven.cli.console import home_of, load_settings, out, print_json
+from breakeven.cli.console import err, home_of, load_settings, out, print_json
 from breakeven.errors import InputError
 
 if TYPE_CHECKING:
     from breakeven.config import Settings
+    from breakeven.ledger.importers.sources import Located
     from breakeven.ledger.store import Store
     from breakeven.planning.scenario import Scenario
     from breakeven.planning.sources import Document
@@ -37,20 +42,83 @@ def show_ledger(
     """
     settings = load_settings(config_file)
     with books.opened(settings) as store:
-        volume = None if store is None else _ledger_volume(store, when, origin)
+        name = "the ledger" if origin is None else f"the ledger, {origin}"
+        volume = None if store is None else _volume(store, name, when, origin)
     if volume is None:
         raise InputError(
             "the ledger has no calls to plan on" + ("" if when is None else f" from {when[0]:%Y-%m-%d}"),
-            remedy="Point a client at breakeven serve, or bring usage in with breakeven import.",
+            remedy="Point a client at breakeven serve, use breakeven import, or name files with --from.",
         )
     _show(volume, settings, document, plot, as_json=as_json)
 
 
-def _ledger_volume(store: Store, when: tuple[datetime, datetime] | None, origin: str | None) -> Volume | None:
+def show_files(
+    paths: list[Path],
+    when: tuple[datetime, datetime] | None,
+    origin: str | None,
+    document: Document,
+    config_file: Path | None,
+    plot: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Plan on files that could be imported; nothing of them is kept.
+
+    Raises:
+        InputError: a file cannot be read, or there is no usage to plan on in them.
+    """
+    settings = load_settings(config_file)
+    with _read(paths, settings) as (store, skipped):
+        name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
+        volume = _volume(store, name, when, origin)
+    if volume is None:
+        raise InputError(f"there is no usage to plan on in {', '.join(str(path) for path in paths)}")
+    volume = replace(volume, trace=replace(volume.trace, skipped=skipped[0], problems=skipped[1]))
+    _show(volume, settings, document, plot, as_json=as_json)
+
+
+@contextmanager
+def _read(paths: list[Path], settings: Settings) -> Iterator[tuple[Store, tuple[int, tuple[str, ...]]]]:
+    """The files in a ledger that is thrown away afterwards, how many lines were skipped, and the first of them."""
+    from breakeven.catalog.prices import open_book
+    from breakeven.cli.import_ import reading
+    from breakeven.config import LedgerSettings
+    from breakeven.ledger.importers.price import Pricer
+    from breakeven.ledger.importers.run import Import
+    from breakeven.ledger.importers.sources import select
+    from breakeven.ledger.store import Store
+
+    selection = select(paths)
+    for file in selection.files:
+        if file.importer.prepare is not None:
+            err.print(f"{file.path}: {_prepared(file)}", soft_wrap=True, highlight=False, markup=False)
+    pricer = Pricer(open_book(settings.prices, settings.home), (settings.reference.provider, settings.reference.model))
+    with tempfile.TemporaryDirectory(prefix="breakeven-plan-") as folder:
+        store = Store.open(LedgerSettings(), Path(folder))
+        try:
+            with reading(selection.files) as progress:
+                accounts = Import(store, pricer, progress=progress).run(selection.files)
+            problems = [f"{Path(p.file).name}:{p.line or '?'}: {p.what}" for each in accounts for p in each.problems]
+            yield store, (sum(account.skipped for account in accounts), tuple(problems))
+        finally:
+            store.close()
+
+
+def _prepared(file: Located) -> str:
+    from breakeven.ledger.importers.found import NO_OPTIONS
+
+    assert file.importer.prepare is not None, "the caller asked"  # noqa: S101
+    try:
+        return file.importer.prepare(file.path, NO_OPTIONS)
+    except InputError as error:
+        remedy = f"Say so to breakeven import, and plan on --from-ledger --origin {file.importer.origin}."
+        raise InputError(error.message, remedy=remedy) from error
+
+
+def _volume(store: Store, name: str, when: tuple[datetime, datetime] | None, origin: str | None) -> Volume | None:
     from breakeven.planning.volume import volume_of
 
     since, until = (moment.timestamp() for moment in when or EVER)
-    name = "the ledger" if origin is None else f"the ledger, {origin}"
     parts, buckets = store.usage(since, until, origin=origin), store.buckets(since, until, origin=origin)
     return volume_of(name, parts, buckets, observed=_observed(store, when))
 

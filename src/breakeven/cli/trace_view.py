@@ -59,12 +59,17 @@ def show_counted(plan: TracePlan, console: Console) -> None:
     volume = plan.volume
     what = [f"{len(trace):,} requests"] if len(trace) else []
     if volume.buckets:
-        what.append(f"{len(volume.buckets):,} sums of further ones")
+        what.append(
+            f"{len(volume.buckets):,} sums of {volume.requests - len(trace):,} {'further ' if what else ''}requests"
+        )
+    peak = f"; busiest minute {trace.peak_minute_factor:.1f} × the mean" if len(trace) else ""
     console.print(
-        f"[bold]Counted[/]  {' and '.join(what)} over {volume.seconds / 86_400:.1f} days in {escape(trace.name)}:"
-        f" {tokens(volume.tokens)} tokens; busiest minute {trace.peak_minute_factor:.1f} × the mean.",
+        f"[bold]Counted[/]  {' and '.join(what)} over {_span(volume.seconds)} in {escape(trace.name)}:"
+        f" {tokens(volume.tokens)} tokens{peak}.",
         highlight=False,
     )
+    if trace.skipped:
+        console.print(f"  [yellow]![/] {trace.skipped:,} lines skipped: {escape('; '.join(trace.problems))}")
     if trace.reused_tokens is not None:
         share = trace.tokens.total("cache_read") / max(1, int(trace.input_tokens.sum()))
         console.print(f"  {share:.0%} of the prompt tokens came from a cache; the box is taken to find as many.")
@@ -90,7 +95,8 @@ def show_clouds(plan: TracePlan, console: Console) -> None:
     between = ("between",) if ranged else ()
     clouds = table("In the cloud, priced call by call", "all of it", *between, "a month of it", "price")
     for cloud in plan.clouds:
-        sums = (f"{usd(cloud.usd_least)} and {usd(cloud.usd_most)}",) if ranged else ()
+        is_range = cloud.usd_least != cloud.usd_most
+        sums = (f"{usd(cloud.usd_least)} and {usd(cloud.usd_most)}" if is_range else "",) if ranged else ()
         dated = f", {cloud.effective.isoformat()}" if cloud.effective else ""
         clouds.add_row(
             f"{escape(cloud.name)}\n[dim]{ROLES[cloud.role]}[/]",
@@ -100,6 +106,10 @@ def show_clouds(plan: TracePlan, console: Console) -> None:
             f"[dim]{escape(cloud.source)}{dated}[/]",
         )
     console.print(clouds)
+
+
+def _span(seconds: float) -> str:
+    return duration(seconds) if seconds < 2 * 86_400 else f"{seconds / 86_400:.1f} days"
 
 
 def _boxes(case: TraceOnMachine) -> str:

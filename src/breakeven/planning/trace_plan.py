@@ -329,8 +329,11 @@ def _only_with_evidence(plan: Plan, findings: Findings, volume: Volume, clouds: 
                 f"what is known as sums only would cost {usd(frontier.usd_least)} to {usd(frontier.usd_most)} with"
                 f" {frontier.name}, and the ends of that range say different things"
             )
-    if why is None or verdict.kind is VerdictKind.NOT_ENOUGH_EVIDENCE:
+    if why is None:
         return plan
+    if verdict.kind is VerdictKind.NOT_ENOUGH_EVIDENCE:
+        caveat = f"{why[0].upper()}{why[1:]}."
+        return replace(plan, verdict=replace(verdict, caveats=(caveat, *verdict.caveats)))
     sentence = f"Not enough evidence: {why}. If it went on like this: {verdict.sentence}"
     return replace(plan, verdict=replace(verdict, kind=VerdictKind.NOT_ENOUGH_EVIDENCE, sentence=sentence))
 
