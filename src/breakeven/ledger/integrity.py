@@ -37,7 +37,8 @@ def _problems(connection: sa.Connection) -> list[str]:
     found = []
     if connection.dialect.name == "sqlite":
         said = [row[0] for row in connection.execute(sa.text("PRAGMA quick_check(3)"))]
-        found += [] if said == ["ok"] else [f"the file is damaged: {'; '.join(said)}"]
+        if said != ["ok"]:
+            return [f"the file is damaged: {'; '.join(said)}"]
         orphans = connection.execute(sa.text("PRAGMA foreign_key_check")).all()
         found += [f"{len(orphans):,} attempts belong to no call"] if orphans else []
     for name, kept, table in (("calls", daily_totals.c.calls, calls), ("attempts", daily_totals.c.attempts, attempts)):
