@@ -24,6 +24,8 @@ from tests.fakes import cloud
 from tests.fakes.cloud import CLAUDE, EMBEDDER, GPT, MINI, PRICES, SimulatedCloud
 from tests.gateway.conftest import RunningGateway, run_gateway
 
+from breakeven.box.models import ModelFile
+
 TARGETS = ["house", "gpt", "claude"]
 """A server of one's own in the OpenAI dialect, and both clouds."""
 KEY = "bk-mine-mine-mine-mine"
@@ -379,3 +381,37 @@ def test_a_wrong_key_is_told_in_the_dialect(gateway: RunningGateway) -> None:
         pytest.raises(openai.AuthenticationError),
     ):
         other.chat.completions.create(model="gpt", messages=QUESTION)
+
+
+@pytest.fixture(scope="module")
+def on_the_engine(demo_model: ModelFile, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    engine = {"model": str(demo_model.path), "context": 1024, "cache_ram_mib": 64}
+    with run_gateway({"engine": engine}, tmp_path_factory.mktemp("engine")) as running:
+        yield running
+
+
+@pytest.mark.engine
+def test_the_openai_sdk_on_the_engine(on_the_engine: RunningGateway) -> None:
+    with openai.OpenAI(base_url=f"{on_the_engine.url}/v1", api_key="any", max_retries=0) as client:
+        whole = client.chat.completions.create(model="local", messages=QUESTION, max_tokens=8)
+        response = client.responses.create(model="local", input="Sum up the year.", max_output_tokens=8)
+        with client.responses.stream(model="local", input="Sum up the year.", max_output_tokens=8) as stream:
+            streamed = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+        parsed = client.chat.completions.parse(model="local", messages=QUESTION, response_format=Ticket, max_tokens=100)
+    assert whole.choices[0].message.content
+    assert response.output_text
+    assert streamed
+    assert isinstance(parsed.choices[0].message.parsed, Ticket)
+
+
+@pytest.mark.engine
+def test_the_anthropic_sdk_on_the_engine(on_the_engine: RunningGateway) -> None:
+    asked: Any = {"model": "local", "max_tokens": 8, "messages": QUESTION}
+    with anthropic.Anthropic(base_url=on_the_engine.url, api_key="any", max_retries=0) as client:
+        whole = client.messages.create(**asked)
+        with client.messages.stream(**asked) as stream:
+            streamed = stream.get_final_message()
+        counted = client.messages.count_tokens(model="local", messages=QUESTION)
+    assert whole.content[0].text
+    assert streamed.content[0].text
+    assert whole.usage.input_tokens + (whole.usage.cache_read_input_tokens or 0) == counted.input_tokens
