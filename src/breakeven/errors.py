@@ -26,6 +26,7 @@ BreakevenError
 │   ├── EngineUnavailable   the local engine is loading, restarting or gone; retryable
 │   ├── DeadlineExceeded    no answer in the time that the call had
 │   ├── Unanswered          it was sent, and no answer that can be read came back
+│   ├── DeadlineUnreachable the box cannot answer in time; another may
 │   └── StreamCut           the answer broke off after it had begun
 ├── LedgerError             the books cannot be written or read
 │   ├── LedgerUnavailable   nowhere to write: new calls are refused
@@ -285,6 +286,13 @@ class Unanswered(UpstreamError):
     """The request was sent and no answer that can be read came back: it may have been served, and billed."""
 
     code = "unanswered"
+
+
+class DeadlineUnreachable(UpstreamError):
+    """The local queue is too long for the call's deadline; said before the call has cost anything."""
+
+    code = "deadline_unreachable"
+    status = 503
 
 
 class StreamCut(UpstreamError):

@@ -9,7 +9,7 @@ from itertools import count
 from zlib import crc32
 
 from breakeven.box.pool import EngineFacts, Measured, Pool
-from breakeven.box.pool_state import Call, Copy, Priority
+from breakeven.box.pool_state import Call, Copy, Priority, Slot
 from breakeven.box.prefix import Prefix, Prompt, common_blocks
 from breakeven.box.scheduler import Decision, Forget, Prefetch, Refuse, Rules, Start
 
@@ -135,8 +135,9 @@ class Simulation:
         key = start.engine, start.slot
         assert key not in self._running, "a slot was given to two calls"
         held = self._held.get(key, ())
-        if start.save:
-            self._save(start.engine, held)
+        if start.save is not None:
+            assert start.save.holds == held
+            self._save(start.save)
         if start.restore is not None:
             assert start.restore.file in self._files
             held = start.restore.prefix
@@ -146,16 +147,13 @@ class Simulation:
         seconds = computed / PREFILL + call.output_tokens / DECODE
         self.at(self.now + seconds, Served(call, self.now, self.now + seconds, *key, computed))
 
-    def _save(self, engine: str, held: Prefix) -> None:
-        agent = next(call.agent for call in self._calls() if call.prompt.prefix == held)
-        size = len(held) * BLOCK_TOKENS * 1000
-        copy = Copy(engine, held, agent, f"{agent}-{len(self.decisions)}", size, 0.02)
+    def _save(self, slot: Slot) -> None:
+        assert slot.agent is not None
+        size = len(slot.holds) * BLOCK_TOKENS * 1000
+        copy = Copy(slot.engine, slot.holds, slot.agent, f"{slot.agent}-{len(self.decisions)}", size, 0.02)
         self._files.add(copy.file or "")
         if (replaced := self.pool.saved(copy)) is not None:
             self._files.discard(replaced.file or "")
-
-    def _calls(self) -> list[Call]:
-        return [served.call for served in self.served.values()]
 
     def _end(self, served: Served) -> None:
         key = served.engine, served.slot

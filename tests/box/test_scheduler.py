@@ -185,7 +185,7 @@ def test_an_expected_agent_is_restored_before_it_wakes() -> None:
     )
     assert decide(state, 60.0, RULES) == []
     assert next_look(state, 60.0, RULES) == 100.0 - RULES.prefetch_seconds
-    assert decide(state, 75.0, RULES) == [Prefetch("e", 1, copy, save=False)]
+    assert decide(state, 75.0, RULES) == [Prefetch("e", 1, copy, save=None)]
     restored = replace(state, slots=(slots[0], Slot("e", 1, (1, 2), 128, "cron")))
     assert decide(restored, 75.0, RULES) == []
 
@@ -197,7 +197,7 @@ def test_a_call_that_cannot_be_answered_in_time_is_refused_once_that_is_clear() 
         (Call(1, "a", Prompt((1,), 1000), 0.0, deadline=12.0, output_tokens=30),),
     )
     assert decide(state, 0.0, RULES) == [Refuse(1, pytest.approx(13.0), 12.0)]
-    assert decide(replace(state, engines={"e": EngineView("e")}), 0.0, RULES) == [Start(1, "e", 0, False, None, 0)]
+    assert decide(replace(state, engines={"e": EngineView("e")}), 0.0, RULES) == [Start(1, "e", 0, None, None, 0)]
 
 
 def test_a_pool_keeps_each_agent_on_its_engine() -> None:

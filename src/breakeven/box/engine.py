@@ -23,6 +23,7 @@ from pyreqwest.exceptions import RequestError
 
 from breakeven.box.engine_child import ChildConfig, Failed, Ready, Report
 from breakeven.box.engine_log import EngineLog
+from breakeven.box.kv_files import KvFiles
 from breakeven.box.models import ModelFile
 from breakeven.config import EngineSettings
 from breakeven.errors import EngineUnavailable, ModelFileError
@@ -96,6 +97,9 @@ class Engine:
         context: tokens of context of each slot, as the engine reports it once it has started.
         slots: calls served at once.
         pid: process id of the child; ``None`` when there is none.
+        kv_files: where slots are saved to; ``None`` when they are not.
+        cache_bytes: host memory for prompts evicted from slots.
+        kv_bytes_per_token: what one token of a prompt takes there; ``None`` where the model's file does not tell.
         key: secret that calls to `base_url` must present as ``Authorization: Bearer …``, so that nothing else on the
             machine, a page in a browser least of all, uses the engine past the ledger.
     """
@@ -106,6 +110,7 @@ class Engine:
         model: ModelFile,
         logs: Path,
         *,
+        kv_files: KvFiles | None = None,
         supervision: Supervision | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -117,6 +122,9 @@ class Engine:
         self.restarts = 0
         self.key = secrets.token_urlsafe(32)
         self.log = EngineLog(logs)
+        self.kv_files = kv_files
+        self.cache_bytes = settings.cache_ram_mib << 20
+        self.kv_bytes_per_token: int | None = None
         self._settings = settings
         self._supervision = supervision or Supervision()
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
@@ -125,6 +133,7 @@ class Engine:
         self._log_reader: asyncio.Task[None] | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._phase_ends = asyncio.Event()
         self._client: Client | None = None
         self._last_exit: str | None = None
         self.state = EngineState("stopped", clock())
@@ -142,7 +151,7 @@ class Engine:
             EngineUnavailable: it is not ready; the message says why.
         """
         if self._address is None or self.state.phase != "ready":
-            raise self._unavailable()
+            raise self.unavailable()
         return f"{self._address}/v1"
 
     async def start(self) -> None:
@@ -153,6 +162,8 @@ class Engine:
         """
         timeout = timedelta(seconds=self._supervision.check_timeout)
         self._client = ClientBuilder().no_proxy().http1_only().pool_max_idle_per_host(0).timeout(timeout).build()
+        if self.kv_files is not None:
+            self.kv_files.prepare()
         self._enter("loading")
         try:
             await self._launch()
@@ -169,12 +180,16 @@ class Engine:
             EngineUnavailable: it was not ready in time, or it is stopped or failed for good.
         """
         if self.state.phase in ("stopped", "failed"):
-            raise self._unavailable()
+            raise self.unavailable()
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._ready.wait()
         except TimeoutError:
-            raise self._unavailable() from None
+            raise self.unavailable() from None
+
+    async def next_phase(self) -> None:
+        """Return when it enters another phase."""
+        await self._phase_ends.wait()
 
     async def stop(self) -> None:
         """End the child: SIGTERM, and SIGKILL if it lingers. Doing it twice does no harm."""
@@ -213,7 +228,7 @@ class Engine:
         missed = 0
         try:
             while not (await asyncio.wait({ended}, timeout=self._supervision.check_every))[0]:
-                missed = 0 if await self._answers() else missed + 1
+                missed = 0 if await self.answers() else missed + 1
                 if missed >= self._supervision.checks_missed:
                     await self._end_child(signal.SIGKILL)
                     return f"the engine did not answer {missed} health checks in a row"
@@ -222,7 +237,8 @@ class Engine:
         await self._end_child()
         return f"the engine {self._last_exit}"
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
+        """Whether it answers a health check in the time allowed."""
         try:
             status, _ = await self._get("/health")
         except RequestError:
@@ -288,6 +304,7 @@ class Engine:
     def _child_config(self) -> ChildConfig:
         shape = self.model.shape()
         trained_for = shape.context_length
+        self.kv_bytes_per_token = shape.kv_bytes_per_token
         return ChildConfig(
             model_path=str(self.model.path),
             alias=self.model.name,
@@ -297,6 +314,8 @@ class Engine:
             gpu_layers=self._settings.gpu_layers,
             cache_ram_mib=self._settings.cache_ram_mib,
             embeddings=self._settings.embeddings,
+            batch=self._settings.batch_tokens,
+            slot_files=None if self.kv_files is None else str(self.kv_files.folder),
             pools=shape.pooling_type is not None,
             key=self.key,
         )
@@ -338,12 +357,15 @@ class Engine:
 
     def _enter(self, phase: Phase, reason: str = "") -> None:
         self.state = EngineState(phase, self._clock(), reason, self._last_exit)
+        self._phase_ends.set()
+        self._phase_ends = asyncio.Event()
         if phase == "ready":
             self._ready.set()
         else:
             self._ready.clear()
 
-    def _unavailable(self) -> EngineUnavailable:
+    def unavailable(self) -> EngineUnavailable:
+        """The error that says why it takes no calls."""
         reason = f": {self.state.reason}" if self.state.reason else ""
         again = self.state.phase in ("loading", "restarting")
         return EngineUnavailable(

@@ -18,6 +18,8 @@ import msgspec
 
 PR_SET_PDEATHSIG = 1
 POOLING_MEAN = 1
+GPU_BATCH, CPU_BATCH = 512, 128
+"""Prompt tokens that are computed at once."""
 
 
 class ChildConfig(msgspec.Struct, frozen=True):
@@ -30,6 +32,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
         gpu_layers: layers put on the GPU; -1 for all that fit.
         cache_ram_mib: host memory for prompts evicted from slots.
         embeddings: serve embeddings instead of text.
+        batch: prompt tokens computed at once; ``None`` for what suits the machine.
         pools: whether the model says how it makes one vector of a text's many; else it is their mean.
         slot_files: folder for the KV files of slots that are saved; ``None`` when slots cannot be saved.
         key: what a caller must present as ``Authorization: Bearer …``; ``None`` for nothing.
@@ -43,6 +46,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
     gpu_layers: int
     cache_ram_mib: int
     embeddings: bool
+    batch: int | None = None
     pools: bool = True
     slot_files: str | None = None
     key: str | None = None
@@ -107,7 +111,7 @@ def _start(config: ChildConfig) -> Any:
     params.n_threads_http = http_threads(config.slots)
     params.n_ctx = config.context * config.slots
     params.n_parallel = config.slots
-    params.n_batch = params.n_ubatch
+    params.n_batch = params.n_ubatch = config.batch or _suitable_batch(xllamacpp, config)
     params.ctx_shift = False
     params.cpuparams.n_threads = config.threads
     params.cpuparams_batch.n_threads = config.threads
@@ -121,6 +125,14 @@ def _start(config: ChildConfig) -> Any:
         if not config.pools:
             params.pooling_type = POOLING_MEAN
     return xllamacpp.Server(params)
+
+
+def _suitable_batch(xllamacpp: Any, config: ChildConfig) -> int:
+    """An abandoned prefill ends after one or two batches: seconds on a CPU, which gains nothing from large ones."""
+    kinds = xllamacpp.ggml_backend_dev_type
+    on_gpu = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
+    has_gpu = config.gpu_layers != 0 and any(device["type"] in on_gpu for device in xllamacpp.get_device_info())
+    return GPU_BATCH if has_gpu else CPU_BATCH
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
-"""The embedded engine as a provider: calls wait for it while it loads and are told plainly when it is gone."""
+"""The embedded engine as a provider: a pool of one, whose queue, slots and KV files are managed here."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
+from breakeven.box.backend import Abilities, SlotAccess
+from breakeven.box.dispatcher import Dispatcher
 from breakeven.box.engine import Engine
+from breakeven.box.llama_slots import LlamaSlots
+from breakeven.box.pool import EngineFacts
 from breakeven.config import EngineSettings
+from breakeven.errors import EngineUnavailable
 from breakeven.ledger.records import Locality
 from breakeven.providers.base import Availability, Dialect, ProviderRequest, Reply
 from breakeven.providers.http import HttpProvider
 from breakeven.providers.keyring import KeyRing
 
 NAME = "engine"
-ADMITTED_AHEAD = 2
-"""Calls handed to the engine beyond its slots, so that a freed slot finds work at once. The rest wait here: each open
-call holds one of the engine's HTTP threads, and when none is left its health checks fail. A caller that leaves while it
-waits here costs the engine nothing."""
+ASK_AGAIN_SECONDS = 0.5
 
 
 class EngineTimeouts:
@@ -28,8 +29,74 @@ class EngineTimeouts:
     stall_seconds = 300.0
 
 
+class EngineBackend:
+    """The supervised engine as a member of a pool, wherever it listens since its last restart."""
+
+    def __init__(self, engine: Engine, name: str = NAME) -> None:
+        self.name = name
+        self._engine = engine
+        self._up = True
+        self.abilities = Abilities(
+            pins=True, saves=engine.kv_files is not None, tells_progress=True, counts_cached=True
+        )
+        self._slots = LlamaSlots(lambda: engine.base_url.removesuffix("/v1"), lambda: engine.key)
+        self.slots: SlotAccess | None = self._slots
+        self._server = HttpProvider(
+            NAME,
+            base_url=lambda: engine.base_url,
+            locality="local",
+            timeouts=EngineTimeouts(),
+            is_engine=True,
+            keys=KeyRing(NAME, [engine.key]),
+        )
+
+    async def check(self) -> EngineFacts | None:
+        """What it can do while it is ready."""
+        engine = self._engine
+        began = engine.state.since
+        self._up = engine.state.phase == "ready" and await engine.answers() and engine.state.since == began
+        if not self._up:
+            return None
+        return EngineFacts(
+            self.name,
+            slots=engine.slots,
+            saves=self.abilities.saves,
+            cache_bytes=engine.cache_bytes,
+            kv_bytes_per_token=engine.kv_bytes_per_token,
+            began=began,
+        )
+
+    async def changed(self) -> None:
+        """Return when it has entered another phase, or in a moment when it ought to answer and does not."""
+        while True:
+            try:
+                async with asyncio.timeout(ASK_AGAIN_SECONDS):
+                    await self._engine.next_phase()
+            except TimeoutError:
+                if self._up or self._engine.state.phase != "ready":
+                    continue
+            return
+
+    def gone(self) -> bool:
+        """Whether it was stopped or failed for good."""
+        return self._engine.state.phase in ("stopped", "failed")
+
+    def trouble(self) -> EngineUnavailable:
+        """Why it is not ready."""
+        return self._engine.unavailable()
+
+    def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
+        """POST to where it listens now."""
+        return self._server.send(request)
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._slots.close()
+        await self._server.close()
+
+
 class EngineProvider:
-    """Sends calls to the supervised engine, wherever it listens since its last restart."""
+    """Serves calls on the embedded engine, each when its turn comes and in the slot that knows its beginning."""
 
     name = NAME
     dialects: tuple[Dialect, ...] = ("openai",)
@@ -39,15 +106,12 @@ class EngineProvider:
 
     def __init__(self, engine: Engine, settings: EngineSettings) -> None:
         self._engine = engine
-        self._admission = asyncio.Semaphore(engine.slots + ADMITTED_AHEAD)
-        self._load_seconds = settings.start_seconds
-        self._server = HttpProvider(
-            NAME,
-            base_url=lambda: engine.base_url,
-            locality="local",
-            timeouts=EngineTimeouts(),
-            is_engine=True,
-            keys=KeyRing(NAME, [engine.key]),
+        self.dispatcher = Dispatcher(
+            "the local engine",
+            [EngineBackend(engine)],
+            load_seconds=settings.start_seconds,
+            files=engine.kv_files,
+            file_budget=settings.kv_files_mib << 20,
         )
 
     def availability(self) -> Availability:
@@ -60,17 +124,15 @@ class EngineProvider:
             case _:
                 return "gone"
 
-    @asynccontextmanager
-    async def send(self, request: ProviderRequest) -> AsyncIterator[Reply]:
-        """POST once the engine is ready.
+    def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
+        """POST when its turn comes.
 
         Raises:
-            EngineUnavailable: when it does not become ready in ``engine.start_seconds``, or crashes.
+            DeadlineUnreachable: its answer would come too late.
+            EngineUnavailable: when the engine does not become ready in ``engine.start_seconds``, or keeps crashing.
         """
-        await self._engine.wait_ready(self._load_seconds)
-        async with self._admission, self._server.send(request) as reply:
-            yield reply
+        return self.dispatcher.send(request)
 
     async def close(self) -> None:
-        """Close pooled connections."""
-        await self._server.close()
+        """Leave the queue and close connections."""
+        await self.dispatcher.close()

@@ -48,6 +48,7 @@ class EngineFacts:
         saves: whether slots can be saved to files and restored.
         cache_bytes: host memory in which it keeps evicted prompts by itself; ``None`` when unknown.
         kv_bytes_per_token: size of one token's keys and values; ``None`` when unknown.
+        began: tells one life of it from the next.
     """
 
     name: str
@@ -55,6 +56,7 @@ class EngineFacts:
     saves: bool = False
     cache_bytes: int | None = None
     kv_bytes_per_token: int | None = None
+    began: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,10 @@ class Pool:
             self._measured[name] = engine.view
         self._slots = {key: slot for key, slot in self._slots.items() if slot.engine != name}
 
-    def arrive(self, call: Call, now: Seconds) -> None:
-        """A call enters the queue."""
+    def arrive(self, call: Call, now: Seconds) -> bool:
+        """A call enters the queue; says whether its agent has woken with it."""
         self._waiting[call.id] = call
-        if not call.engaged:
-            self._note_arrival(call, now)
+        return not call.engaged and self._note_arrival(call, now)
 
     def leave(self, call_id: int) -> None:
         """A caller that waited has gone."""
@@ -228,18 +229,20 @@ class Pool:
         active = (a.tokens for a in self._agents.values() if a.last_active is not None and a.last_active >= since)
         return sum(active) * bytes_per_token > room
 
-    def _note_arrival(self, call: Call, now: Seconds) -> None:
+    def _note_arrival(self, call: Call, now: Seconds) -> bool:
         agent = self._agents.setdefault(call.agent, _Agent())
         self._agents.move_to_end(call.agent)
         if len(self._agents) > REMEMBERED_AGENTS:
             self._agents.popitem(last=False)
-        if agent.last_active is None or now - agent.last_active >= NEW_CHAIN_AFTER:
+        wakes = agent.last_active is None or now - agent.last_active >= NEW_CHAIN_AFTER
+        if wakes:
             agent.rhythm = agent.rhythm.woke(now)
             shared = common_blocks(agent.last_prompt, call.prompt.prefix)
             agent.stable_blocks = shared or call.prompt.head_blocks
             agent.last_prompt = call.prompt.prefix
         agent.last_active = now
         agent.tokens = max(call.prompt.tokens, agent.tokens if call.prompt.prefix[:1] == agent.last_prompt[:1] else 0)
+        return wakes
 
     def _enter(self, decision: Decision, now: Seconds) -> None:
         match decision:

@@ -65,7 +65,7 @@ class Start:
     """Serve a call in a slot.
 
     Attributes:
-        save: save what the slot holds before.
+        save: the slot as it is, if what it holds is to be saved first.
         restore: restore this file into the slot before, after the saving.
         reused: tokens of the prompt that need not be computed then.
     """
@@ -73,7 +73,7 @@ class Start:
     call: int
     engine: str
     slot: int
-    save: bool
+    save: Slot | None
     restore: Copy | None
     reused: int
 
@@ -97,12 +97,12 @@ class EndLease:
 
 @dataclass(frozen=True, slots=True)
 class Prefetch:
-    """Restore a file into an idle slot, saving what it holds before if ``save``."""
+    """Restore a file into an idle slot; ``save`` is the slot as it is, if what it holds is to be saved first."""
 
     engine: str
     slot: int
     copy: Copy
-    save: bool
+    save: Slot | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +278,7 @@ class _Deciding:
             call=call.id,
             engine=slot.engine,
             slot=slot.number,
-            save=self._would_lose(slot, call) or self._others_begin_like(slot),
+            save=slot if self._would_lose(slot, call) or self._others_begin_like(slot) else None,
             restore=found.copy if found.copy is not None and found.copy.file is not None else None,
             reused=found.tokens,
         )
@@ -337,9 +337,9 @@ class _Deciding:
             later = [s for s in slots if s.call is None and s.lease is None and self._wake(s.agent) > wake]
             if later:
                 slot = max(later, key=lambda slot: (self._wake(slot.agent), -slot.number))
-                self.slots[slot.key] = replace(slot, holds=copy.prefix, agent=copy.agent)
                 self.restored.add(copy)
-                yield Prefetch(slot.engine, slot.number, copy, self._would_lose(slot, None))
+                yield Prefetch(slot.engine, slot.number, copy, slot if self._would_lose(slot, None) else None)
+                self.slots[slot.key] = replace(slot, holds=copy.prefix, agent=copy.agent)
 
     def _forgotten(self) -> Iterator[Decision]:  # rule 7
         files = [copy for copy in self.state.copies if copy.file is not None]

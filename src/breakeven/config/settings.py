@@ -48,6 +48,12 @@ class EngineSettings(Section):
     """Layers put on the GPU; -1 for all that fit."""
     cache_ram_mib: int = Field(default=8192, ge=0)
     """Host memory for prompts evicted from slots, in MiB; 0 switches the cache off."""
+    kv_files_mib: int = Field(default=16384, ge=0)
+    """Disk for computed prompts that memory cannot keep, in MiB; 0 writes none. The files hold what the prompts said:
+    their folder, `kv` in the home folder, is closed to other users and emptied at each start and stop."""
+    batch_tokens: int | None = Field(default=None, ge=32, le=4096)
+    """Prompt tokens computed at once; by default 512 on a GPU and 128 on a CPU. An abandoned prefill ends after one or
+    two of these."""
     embeddings: bool = False
     """Run as an embedding model: serves `/v1/embeddings` instead of chat."""
     start_seconds: float = Field(default=120.0, gt=0)

@@ -18,6 +18,7 @@ from breakeven.box.discovery import Found, discover
 from breakeven.box.engine import Engine
 from breakeven.box.engine_provider import NAME as ENGINE
 from breakeven.box.engine_provider import EngineProvider
+from breakeven.box.kv_files import KvFiles
 from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.power import metered_energy
@@ -179,7 +180,7 @@ async def assemble(
         engine, provider, model, engine_start = None, None, None, None
         if _wants_engine(settings, found):
             model = await asyncio.to_thread(resolve, settings.engine.model, home, progress)
-            engine = Engine(settings.engine, model, home / "logs")
+            engine = Engine(settings.engine, model, home / "logs", kv_files=KvFiles(home / "kv"))
             engine_start = asyncio.create_task(engine.start())
             stack.push_async_callback(_stop_engine, engine, engine_start)
             provider = EngineProvider(engine, settings.engine)

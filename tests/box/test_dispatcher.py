@@ -1,0 +1,232 @@
+"""The queue in front of real engines: places in it, slots and KV files, callers that leave, engines that die."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from breakeven.box.dispatcher import Dispatcher
+from breakeven.box.engine import Engine, Supervision
+from breakeven.box.engine_provider import EngineBackend
+from breakeven.box.kv_files import KvFiles
+from breakeven.box.models import ModelFile
+from breakeven.box.pool import Measured
+from breakeven.config import EngineSettings
+from breakeven.errors import DeadlineUnreachable, EngineUnavailable, StreamCut
+from breakeven.providers.base import Hints, ProviderRequest
+
+pytestmark = pytest.mark.engine
+
+WATCHFUL = Supervision(check_every=0.05, check_timeout=0.2, checks_missed=3, backoff_first=0.01)
+WORDS = ["amber", "basalt", "cedar", "dune", "ember", "fjord", "grove", "inlet", "jetty", "knoll", "mesa", "oasis"]
+
+
+def system_prompt(agent: str, words: int = 60) -> str:
+    return f"You are agent {agent}. " + " ".join(
+        WORDS[(n * 7 + sum(map(ord, agent)) * n) % len(WORDS)] for n in range(words)
+    )
+
+
+def request(agent: str, ask: str = "Go on.", *, words: int = 60, tokens: int = 4, **hints: Any) -> ProviderRequest:
+    messages = [{"role": "system", "content": system_prompt(agent, words)}, {"role": "user", "content": ask}]
+    body = {"model": "demo", "messages": messages, "max_tokens": tokens, "temperature": 0, "stream": True}
+    body |= {"stream_options": {"include_usage": True}, "ignore_eos": True}
+    return ProviderRequest("/chat/completions", json.dumps(body).encode(), hints=Hints(agent=agent, **hints))
+
+
+async def ask(box: Dispatcher, outgoing: ProviderRequest) -> Measured:
+    async with box.send(outgoing) as reply:
+        assert reply.status == 200
+        body = b"".join([chunk async for chunk in reply.chunks()])
+        assert b"prompt_progress" not in body
+        assert b'"delta":{"content":' in body
+        return reply.measured()
+
+
+@dataclass
+class Box:
+    dispatcher: Dispatcher
+    engines: list[Engine]
+
+    @property
+    def busy(self) -> int:
+        return sum(slot.call is not None for slot in self.dispatcher.snapshot().state.slots)
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(60):
+            while not done():
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def box(model: ModelFile, home: Path, *, engines: int = 1, **settings: Any) -> AsyncIterator[Box]:
+    chosen = EngineSettings(**{"context": 1024, "slots": 2, "cache_ram_mib": 0, "threads": 1, **settings})
+    running = [
+        Engine(chosen, model, home / f"logs{n}", kv_files=KvFiles(home / f"kv{n}"), supervision=WATCHFUL)
+        for n in range(engines)
+    ]
+    files = running[0].kv_files if engines == 1 else None
+    backends = [EngineBackend(engine, f"engine{n}") for n, engine in enumerate(running)]
+    dispatcher = Dispatcher("the box", backends, load_seconds=30, files=files, file_budget=10**9)
+    await asyncio.gather(*(engine.start() for engine in running))
+    try:
+        yield Box(dispatcher, running)
+    finally:
+        await dispatcher.close()
+        await asyncio.gather(*(engine.stop() for engine in running))
+
+
+def run(act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(act())
+
+
+def test_an_agent_finds_its_prompt_computed_and_what_left_its_slot_is_restored(
+    demo_model: ModelFile, tmp_path: Path
+) -> None:
+    async def act() -> None:
+        async with box(demo_model, tmp_path, slots=1) as one:
+            first = await ask(one.dispatcher, request("a"))
+            again = await ask(one.dispatcher, request("a", "And then?"))
+            assert first.cached == 0
+            assert again.cached is not None
+            assert first.computed is not None
+            assert again.cached > first.computed * 0.8
+            await ask(one.dispatcher, request("b"))
+            restored = await ask(one.dispatcher, request("a", "And now?"))
+            assert restored.cached is not None
+            assert restored.cached > first.computed * 0.8
+            health = one.dispatcher.snapshot().agents["a"]
+            assert (health.calls, health.broken) == (3, False)
+            assert len(list((tmp_path / "kv0").iterdir())) == 2
+            assert (tmp_path / "kv0").stat().st_mode & 0o777 == 0o700
+        assert not list((tmp_path / "kv0").iterdir())
+
+    run(act)
+
+
+def test_whoever_leaves_frees_the_slot_in_every_phase(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act() -> None:
+        async with box(demo_model, tmp_path, slots=1) as one:
+            measured = await ask(one.dispatcher, request("warm", words=30))
+            decoding = one.dispatcher.send(request("warm", tokens=900, words=30))
+            reply = await decoding.__aenter__()
+            assert reply.status == 200
+            queued = asyncio.create_task(ask(one.dispatcher, request("b")))
+            await one.until(lambda: len(one.dispatcher.snapshot().state.waiting) == 1)
+            queued.cancel()
+            await asyncio.gather(queued, return_exceptions=True)
+            assert not one.dispatcher.snapshot().state.waiting
+            assert one.busy == 1
+            await decoding.__aexit__(None, None, None)  # in decode: far from 900 tokens
+            await one.until(lambda: not one.busy)
+            prefill = asyncio.create_task(ask(one.dispatcher, request("c", words=300)))
+            await one.until(lambda: one.busy == 1)
+            await asyncio.sleep(0.2)
+            prefill.cancel()
+            await asyncio.gather(prefill, return_exceptions=True)
+            assert one.busy == 1  # the engine has not noticed yet, so nobody else is sent there
+            await one.until(lambda: not one.busy)
+            after = await ask(one.dispatcher, request("c", words=300))
+            assert after.cached is not None
+            assert after.computed is not None
+            assert after.cached < after.computed + after.cached - 128  # it was given up before its end
+            assert measured.generated == 4
+
+    run(act)
+
+
+def test_killed_under_load_it_answers_every_call_or_says_try_again(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act() -> None:
+        async with box(demo_model, tmp_path) as one:
+            calls = [asyncio.create_task(ask(one.dispatcher, request(agent, tokens=30))) for agent in "abcd"]
+            await one.until(lambda: one.busy == 2)
+            pid = one.engines[0].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            answered = [answer for answer in answers if isinstance(answer, Measured)]
+            assert len(answered) >= 2
+            rest = [answer for answer in answers if not isinstance(answer, Measured)]
+            assert all(isinstance(error, StreamCut | EngineUnavailable) and error.retryable for error in rest)
+            assert one.engines[0].restarts == 1
+
+    run(act)
+
+
+def test_hung_it_is_replaced_and_its_calls_are_answered(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act() -> None:
+        async with box(demo_model, tmp_path) as one:
+            call = asyncio.create_task(ask(one.dispatcher, request("a")))
+            await one.until(lambda: one.busy == 1)
+            pid = one.engines[0].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            assert (await call).generated == 4
+            assert one.engines[0].restarts == 1
+
+    run(act)
+
+
+def test_two_engines_keep_their_agents_and_one_that_dies_loses_no_call(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act() -> None:
+        async with box(demo_model, tmp_path, engines=2, slots=1) as two:
+
+            async def wake(agents: str) -> list[Measured]:
+                return await asyncio.gather(*(ask(two.dispatcher, request(agent)) for agent in agents))
+
+            def homes() -> dict[str | None, str]:
+                return {slot.agent: slot.engine for slot in two.dispatcher.snapshot().state.slots}
+
+            await wake("ab")
+            before = homes()
+            assert set(before) == {"a", "b"}
+            assert all(measured.cached for measured in await wake("ba"))
+            assert homes() == before
+            dies = 0 if before["a"] == "engine0" else 1
+            under_way = asyncio.create_task(wake("a"))
+            await two.until(lambda: two.busy == 1)
+            pid = two.engines[dies].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            (moved,) = await under_way
+            assert moved.generated == 4
+            await two.until(lambda: len(two.dispatcher.snapshot().state.slots) == 2)
+            await wake("ab")
+            assert len(set(homes().values())) == 2
+
+    run(act)
+
+
+def test_what_cannot_be_answered_in_time_is_refused_before_it_waits(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act() -> None:
+        async with box(demo_model, tmp_path, slots=1) as one:
+            assert one.dispatcher.forecast(request("a")) is None
+            await ask(one.dispatcher, request("a", tokens=8))
+            foreseen = one.dispatcher.forecast(request("new", words=400, tokens=8))
+            assert foreseen is not None
+            assert foreseen.prefill > 0
+            with pytest.raises(DeadlineUnreachable, match="the deadline leaves"):
+                await ask(one.dispatcher, request("new", words=400, deadline_seconds=0.01))
+            assert not one.dispatcher.snapshot().state.waiting
+
+    run(act)
+
+
+def test_a_call_for_an_engine_that_stays_away_is_told_why(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act() -> None:
+        engine = Engine(EngineSettings(), demo_model, tmp_path)
+        dispatcher = Dispatcher("the box", [EngineBackend(engine)], load_seconds=30)
+        with pytest.raises(EngineUnavailable, match="stopped"):
+            await ask(dispatcher, request("a"))
+        await dispatcher.close()
+
+    run(act)
