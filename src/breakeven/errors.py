@@ -293,6 +293,7 @@ class DeadlineUnreachable(UpstreamError):
 
     code = "deadline_unreachable"
     status = 503
+    retryable = False
 
 
 class StreamCut(UpstreamError):

@@ -11,7 +11,7 @@ import msgspec
 from breakeven.box.pool import Measured
 from breakeven.providers.base import Reply
 from breakeven.wire.openai_chat import read_usage
-from breakeven.wire.openai_stream import EngineTimings
+from breakeven.wire.reader import EngineTimings
 from breakeven.wire.sse import DONE, EventSplitter
 
 KEPT_BYTES = 8192

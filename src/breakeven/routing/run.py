@@ -26,6 +26,7 @@ from breakeven.errors import (
     ContextExceeded,
     DataStays,
     DeadlineExceeded,
+    DeadlineUnreachable,
     EngineUnavailable,
     ModelNotFound,
     Overloaded,
@@ -206,13 +207,16 @@ async def _try(state: _Run, planned: Planned, target: Target, left: float | None
     return ended
 
 
+_NO_ILLNESS = (RateLimited, DeadlineExceeded, DeadlineUnreachable)
+
+
 def _report(breakers: Breakers, target: Target, ended: Ended | None) -> None:
     """Tell the breaker: a whole answer is health, however bad; the rest says nothing: a refusal may
     be our own, a limit is no illness, a deadline is the caller's."""
     error = ended.error if isinstance(ended, Failed) else None
     if ended is not None and error is None:
         breakers.succeeded(target)
-    elif isinstance(error, UpstreamError) and not isinstance(error, RateLimited | DeadlineExceeded):
+    elif isinstance(error, UpstreamError) and not isinstance(error, _NO_ILLNESS):
         breakers.failed(target)
     else:
         breakers.abandoned(target)
