@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from breakeven.wire.anthropic_messages import read_usage
-from breakeven.wire.body import Json, encode
+from breakeven.wire.body import Json, as_list, as_text, encode
 from breakeven.wire.reader import Finish, StreamReader, ToolCall
 from breakeven.wire.sse import event_data
 
@@ -137,7 +137,8 @@ class MessageFold:
         """Take in one event."""
         match event.get("type"):
             case "message_start":
-                self._message = {**event["message"], "content": list(event["message"].get("content") or [])}
+                blocks = [block for block in as_list(event["message"].get("content")) if isinstance(block, dict)]
+                self._message = {**event["message"], "content": blocks}
                 self._message["usage"] = dict(event["message"].get("usage") or {})
             case "content_block_start":
                 self._message["content"].append(dict(event["content_block"]))
@@ -173,15 +174,16 @@ class MessageFold:
     def text(self) -> str:
         """The message's text, thinking left out."""
         blocks = self._message.get("content") or []
-        return "".join(block.get("text", "") for block in blocks if block.get("type") == "text")
+        return "".join(as_text(block.get("text")) for block in blocks if block.get("type") == "text")
 
     def tool_calls(self) -> list[ToolCall]:
         """The caller's tools that the message calls."""
-        return [
-            ToolCall(block.get("name", ""), self._arguments.get(index) or encode(block.get("input") or {}).decode())
-            for index, block in enumerate(self._message.get("content") or [])
-            if block.get("type") == "tool_use"
-        ]
+        calls = []
+        for index, block in enumerate(self._message.get("content") or []):
+            if block.get("type") == "tool_use":
+                arguments = self._arguments.get(index) or encode(block.get("input") or {}).decode()
+                calls.append(ToolCall(as_text(block.get("name")), arguments))
+        return calls
 
 
 def _input(arguments: str) -> Json:

@@ -74,6 +74,11 @@ def as_object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def as_text(value: Any) -> str:
+    """The value if it is text, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
 def metadata_label(document: Json, name: str) -> str | None:
     """A label that the caller put into ``metadata``."""
     metadata = document.get("metadata")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, assert_never
 
-from breakeven.errors import BreakevenError, MalformedBody
+from breakeven.errors import BreakevenError, MalformedBody, UpstreamError
 from breakeven.wire import (
     anthropic_errors,
     anthropic_messages,
@@ -23,7 +23,7 @@ from breakeven.wire.responses_stream import ResponseReader
 from breakeven.wire.sse import encode_event
 from breakeven.wire.translation.chat_to_messages import chat_to_messages
 from breakeven.wire.translation.chat_to_responses import chat_to_responses
-from breakeven.wire.translation.events import Chained, EventTranslator
+from breakeven.wire.translation.events import MISSHAPEN, Chained, EventTranslator
 from breakeven.wire.translation.message_answers import completion_to_message, message_to_completion
 from breakeven.wire.translation.message_streams import ChunksToMessageEvents, MessageEventsToChunks
 from breakeven.wire.translation.messages_to_chat import messages_to_chat
@@ -140,8 +140,7 @@ def _translated(request: ModelRequest, to: Dialect, *, engine: bool) -> Json:
                 return chat_to_responses(chat)
             case _:
                 assert_never(to)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        # A field holds another type than its dialect says, as only the server itself would notice.
+    except MISSHAPEN as error:
         raise MalformedBody(f"the body is not what its dialect makes it: {error}") from error
 
 
@@ -230,10 +229,17 @@ def whole_answer(frm: Dialect, request: ModelRequest, folded: Json, *, created: 
     """A whole answer in the dialect of the request.
 
     Raises:
-        UpstreamError: when the answer cannot be said in it (a tool called with broken JSON).
+        UpstreamError: when the answer is misshapen, or cannot be said in it (a tool called with broken JSON).
     """
     if frm == request.dialect:
         return folded
+    try:
+        return _whole_answer(frm, request, folded, created)
+    except MISSHAPEN as error:
+        raise UpstreamError(f"the upstream's answer is not what its dialect makes it: {error!r}") from error
+
+
+def _whole_answer(frm: Dialect, request: ModelRequest, folded: Json, created: int) -> Json:
     completion = folded
     if frm == "anthropic":
         completion = message_to_completion(folded, created=created)
@@ -251,7 +257,18 @@ def whole_answer(frm: Dialect, request: ModelRequest, folded: Json, *, created: 
 
 
 def split_whole(dialect: Dialect, completion: Json) -> list[bytes]:
-    """A whole answer as the events of a stream, for servers that answer without streaming."""
+    """A whole answer as the events of a stream, for servers that answer without streaming.
+
+    Raises:
+        UpstreamError: when the answer is not what the dialect makes it.
+    """
+    try:
+        return _split_whole(dialect, completion)
+    except MISSHAPEN as error:
+        raise UpstreamError(f"the upstream's answer is not what its dialect makes it: {error!r}") from error
+
+
+def _split_whole(dialect: Dialect, completion: Json) -> list[bytes]:
     match dialect:
         case "openai":
             return [encode_event(encode(chunk)) for chunk in openai_chat.as_stream(completion)]

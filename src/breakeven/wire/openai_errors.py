@@ -36,12 +36,12 @@ def read_error(provider: str, status: int, body: bytes, retry_after: str | None 
     """
     details = _details(body)
     message = str(details.get("message") or body[:_SHOWN].decode("utf-8", "replace") or f"HTTP {status}")
-    code = details.get("type") if details.get("type") in _CONTEXT_CODES else details.get("code")
-    if code in _CONTEXT_CODES or _INPUT_TOO_LONG in message:
+    codes = {str(details.get("type")), str(details.get("code"))}
+    if codes & _CONTEXT_CODES or _INPUT_TOO_LONG in message:
         return _context_exceeded(details, message)
     if status == 501 or (status == 500 and _INPUT_UNSUPPORTED in message):
         return Unsupported(f"{provider} does not support this: {message}")
-    if status in (401, 402, 403) or details.get("code") == _NO_CREDIT:
+    if status in (401, 402, 403) or _NO_CREDIT in codes:
         return account_error(provider, status, message)
     if status == 429:
         message = f"{provider} is limiting the rate: {message}"

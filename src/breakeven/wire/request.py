@@ -22,6 +22,10 @@ MEDIA_BYTES = 8192
 provider counts for one image, whose encoded size says nothing of its tokens."""
 
 
+TOOLS_BYTES = 2048
+"""What tools or a schema add: more tokens than any public provider spends on explaining them to its model."""
+
+
 class Part(NamedTuple):
     """A piece of a prompt: its text, or a medium and the characters its encoded content takes in the body."""
 
@@ -80,9 +84,11 @@ class ModelRequest:
         """An upper bound of the prompt's tokens: bytes of all that is sent, media at a flat :data:`MEDIA_BYTES`.
 
         No tokeniser makes more tokens than bytes, and JSON's own syntax outweighs a chat template's. Files
-        count with their encoded bytes.
+        count with their encoded bytes, tools and schemas with :data:`TOOLS_BYTES` more.
         """
         bound = self.body_bytes
+        if not self.needs.isdisjoint(("tools", "hosted_tools", "json_schema")):
+            bound += TOOLS_BYTES
         for part in self.parts():
             if part.kind == "vision" or (part.kind != "text" and not part.encoded):
                 bound += MEDIA_BYTES - part.encoded

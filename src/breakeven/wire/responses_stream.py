@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from breakeven.wire.body import Json, as_object
+from breakeven.wire.body import Json, as_list, as_object, as_text
 from breakeven.wire.reader import Finish, StreamReader, ToolCall
 from breakeven.wire.responses import read_usage
 from breakeven.wire.sse import DONE, event_data
@@ -65,6 +65,7 @@ class ResponseReader(StreamReader):
         try:
             read = _decode_event(data)
             whole: Json = _decode(data) if self.answer is not None or read.type in _ENDINGS else {}
+            response: Json = whole["response"] if read.type in _ENDINGS else {}
             if self.answer is not None:
                 self.answer.add(whole)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError) as error:
@@ -79,7 +80,7 @@ class ResponseReader(StreamReader):
         self._note(read)
         if read.type in _ENDINGS:
             self.done = self.finished = True
-            self.finish = self._finish(whole["response"])
+            self.finish = self._finish(response)
             self.ending = event
             return None
         return event
@@ -135,18 +136,18 @@ class ResponseFold:
 
     def completion(self) -> Json:
         """The whole response; if it was cut, with the items that were completed."""
-        output = self._response.get("output") or [self._items[index] for index in sorted(self._items)]
-        return {**self._response, "output": output}
+        output = as_list(self._response.get("output")) or [self._items[index] for index in sorted(self._items)]
+        return {**self._response, "output": [item for item in output if isinstance(item, dict)]}
 
     def text(self) -> str:
         """The response's text, reasoning left out."""
-        pieces = [
-            part.get("text", "")
-            for item in self._response.get("output") or ()
-            if item.get("type") == "message"
-            for part in item.get("content") or ()
-            if part.get("type") == "output_text"
+        parts = [
+            as_object(part)
+            for item in as_list(self._response.get("output"))
+            if as_object(item).get("type") == "message"
+            for part in as_list(item.get("content"))
         ]
+        pieces = [as_text(part.get("text")) for part in parts if part.get("type") == "output_text"]
         if pieces:
             return "".join(pieces)
         return "".join(text for (_, kind), text in sorted(self._texts.items()) if kind == "response.output_text.delta")
@@ -155,7 +156,7 @@ class ResponseFold:
         """The caller's tools that the response calls."""
         items = self.completion()["output"]
         return [
-            ToolCall(item.get("name", ""), item.get("arguments") or item.get("input") or "")
+            ToolCall(as_text(item.get("name")), as_text(item.get("arguments") or item.get("input")))
             for item in items
             if item.get("type") in _OWN_CALLS
         ]

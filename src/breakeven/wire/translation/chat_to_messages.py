@@ -129,11 +129,12 @@ def tool_id(identifier: Any) -> str:
 
 
 def _tool_result(message: Json, where: str) -> Json:
-    texts = _texts(message.get("content"), f"{where}.content")
+    parts = blocks_of(message.get("content"), f"{where}.content")
+    blocks = [_user_block(part, f"{where}.content[{i}]") for i, part in enumerate(parts)]
     return {
         "type": "tool_result",
         "tool_use_id": tool_id(message.get("tool_call_id")),
-        "content": text_or_parts(texts) if texts else "",
+        "content": text_or_parts(blocks) if blocks else "",
     }
 
 

@@ -67,7 +67,9 @@ def _items(message: Json, where: str) -> list[Json]:
             blocks = blocks_of(content, f"{where}.content")
             return [{"role": role, "content": [_part(b, f"{where}.content[{i}]") for i, b in enumerate(blocks)]}]
         case "tool":
-            output = _text(content, f"{where}.content")
+            parts = [_part(b, f"{where}.content[{i}]") for i, b in enumerate(blocks_of(content, f"{where}.content"))]
+            plain = "".join(part["text"] for part in parts) if all("text" in part for part in parts) else None
+            output = parts if plain is None else plain
             return [{"type": "function_call_output", "call_id": message.get("tool_call_id"), "output": output}]
         case "assistant":
             return _spoken(message, where)

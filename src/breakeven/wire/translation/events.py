@@ -9,7 +9,8 @@ from breakeven.wire.body import Json
 from breakeven.wire.sse import DONE, EventSplitter, event_data
 
 _decode = msgspec.json.Decoder().decode
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError)
+MISSHAPEN = (AttributeError, LookupError, TypeError, ValueError)
+"""What handling a document raises in which a field holds another type than its dialect says, or is missing."""
 
 
 class Chained:
@@ -45,7 +46,7 @@ class EventTranslator:
             elif data != DONE:
                 try:
                     self._take(_decode(data), out)
-                except _MALFORMED as error:
+                except MISSHAPEN as error:
                     raise StreamCut(f"the upstream sent an event that cannot be translated: {error!r}") from error
         return b"".join(out)
 
