@@ -267,3 +267,63 @@ def test_the_document_holds_money_as_exact_text(capsys):
 
     assert isinstance(read["verdict"]["frontier_usd_monthly"], str)
     assert read["rivals"][0]["price_effective"] == "2026-11-01"
+
+
+NO_DECAY = {"price_decay_yearly": [0, 0, 0]}
+BUSY = {
+    "requests_per_day": 2500,
+    "input_tokens": 2000,
+    "output_tokens": 150,
+    "prefix_tokens": 1900,
+    "local_hit_rate": "1",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sections"),
+    [
+        (VerdictKind.LOCAL_WINS, {"cloud": {**NO_DECAY, "hosted": "none", "small": "none"}}),
+        (VerdictKind.HOSTED_SAME_MODEL_WINS, {"cloud": NO_DECAY}),
+        (VerdictKind.SMALL_FRONTIER_WINS, {"cloud": {**NO_DECAY, "hosted": "none"}}),
+        (VerdictKind.CLOUD_WINS, {"workload": {"requests_per_day": 10}}),
+        (VerdictKind.INFEASIBLE, {"workload": {**BUSY, "requests_per_day": 100_000}}),
+        (VerdictKind.ALREADY_OWNED, {"box": {"purchase_usd": "0"}}),
+        (VerdictKind.NOT_ENOUGH_EVIDENCE, {"cloud": {"frontier": "nobody/knows"}}),
+    ],
+)
+def test_every_verdict_is_given_where_it_is_due(kind, sections):
+    document = laid_over({"workload": BUSY, "box": {"machine": "m4-max-128", "purchase_usd": "2500"}}, sections)
+
+    assert plan(document, base=None).verdict.kind is kind
+
+
+def test_a_box_that_is_too_slow_even_for_one_agent_is_said_to_be_so():
+    def caveats(wakes):
+        work = {"agents": 1, "wakes_per_hour": wakes, "calls_per_wake": 4, "prefix_tokens": 0}
+        return plan({"workload": work}).verdict.caveats
+
+    assert any("too slow even for a single agent: the calls of one wake take 160 s" in text for text in caveats(60))
+    assert not any("too slow" in text for text in caveats(12))
+
+
+def test_a_purchase_that_falling_prices_never_pay_back_is_said_to_lose():
+    found = small(workload={"requests_per_day": 1000}, cloud={"price_decay_yearly": [0.5, 0.6, 0.7]}).verdict.caveats
+
+    assert any("prices that fall by 60% a year, buying 1 now loses $" in caveat for caveat in found)
+
+
+def test_upkeep_is_part_of_what_a_box_costs_a_month():
+    assert small(box={"upkeep_usd_monthly": "25"}).local.care_usd_monthly == 25
+
+
+def test_the_model_that_the_box_runs_is_named_where_its_quality_was_not_measured():
+    assert "Llama 3.3 70B Instruct Q4_K_M does your tasks as well as" in small().verdict.caveats[0]
+    assert not any("tasks" in caveat for caveat in small(escalation={"quality_measured": True}).verdict.caveats)
+
+
+def test_a_share_that_escalates_is_paid_twice():
+    alone, escalating = small(), small(escalation={"share": "0.2"})
+    paid = escalating.local.curve.usd_per_million - alone.local.curve.usd_per_million
+
+    assert paid == Decimal("0.2") * alone.frontier.model.usd_per_million
+    assert escalating.serving.needed == alone.serving.needed

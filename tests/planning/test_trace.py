@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.planning.conftest import ON, ROWS, FixedPrices, rates
 
+from breakeven.catalog.prices import open_book
 from breakeven.economics.bulk import TokenColumns, price_columns
 from breakeven.economics.rates import price_call
 from breakeven.economics.tokens import TokenCounts
@@ -193,3 +194,17 @@ def test_what_prompts_share_spares_the_box_prefill_and_the_cloud_its_full_price(
 
     assert shared.machines[0].busy_boxes < apart.machines[0].busy_boxes
     assert shared.clouds[0].usd < apart.clouds[0].usd
+
+
+def test_the_azure_conversation_trace_priced_per_request_and_the_classic_error():
+    """Its sums, spread over as many requests; the longest has 14,050 tokens, far below the tier at 100,000."""
+    requests, prompts, outputs = 19_366, 22_361_870, 4_088_665
+    each = TokenColumns.of(
+        TokenCounts((prompts + n) // requests, output=(outputs + n) // requests) for n in range(requests)
+    )
+    haiku = open_book({}, None).find("anthropic", "claude-haiku-5-5", at=ON).rates
+    summed = price_call(TokenCounts(prompts, output=outputs), haiku).total
+
+    assert (each.total("uncached_input"), each.total("output")) == (prompts, outputs)
+    assert round(price_columns(each, haiku).usd, 2) == Decimal("4.28")
+    assert round(summed, 2) == Decimal("21.40")

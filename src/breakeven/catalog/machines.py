@@ -147,7 +147,7 @@ def box_cost(settings: BoxSettings) -> BoxCost | None:
         resale_usd=settings.resale_usd,
         capital_rate_monthly=monthly_rate(settings.capital_rate_yearly),
         pue=settings.pue,
-        care_usd_monthly=settings.care_hours_monthly * settings.wage_usd_hourly,
+        care_usd_monthly=settings.care_hours_monthly * settings.wage_usd_hourly + settings.upkeep_usd_monthly,
     )
 
 

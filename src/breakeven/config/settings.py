@@ -104,6 +104,8 @@ class BoxSettings(Section):
     """Hours a month spent on updates, restarts, heat."""
     wage_usd_hourly: Decimal = Field(default=Decimal(0), ge=0)
     """What such an hour costs."""
+    upkeep_usd_monthly: Decimal = Field(default=Decimal(0), ge=0)
+    """Whatever else it costs a month: a rack, insurance, repairs."""
     power_meter: Literal["auto", "modelled", "rapl", "nvml", "apple"] = "auto"
     """How watt-hours are found: a meter of the machine where there is one, else idle + (load − idle) × busy time."""
 

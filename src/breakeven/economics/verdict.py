@@ -62,6 +62,7 @@ class Question:
         boxes_needed: the most that capacity, waiting time and memory ask for; ``None`` to go by capacity alone.
         probability_local_wins: from drawing what is uncertain; ``None`` when nothing was drawn.
         quality_measured: whether the local model has been held against the frontier one on the user's own tasks.
+        local_model: what the box runs, for reading.
         assumptions: what all these figures rest on.
     """
 
@@ -75,6 +76,7 @@ class Question:
     boxes_needed: int | None = None
     probability_local_wins: float | None = None
     quality_measured: bool = False
+    local_model: str = "the local model"
     assumptions: tuple[Assumption, ...] = ()
 
     def __post_init__(self) -> None:
@@ -253,7 +255,10 @@ def _range(interval: Interval) -> str:
 def _caveats(question: Question) -> tuple[str, ...]:
     caveats = []
     if not question.quality_measured:
-        caveats.append(f"Quality against {question.frontier.name} has not been measured on your own tasks.")
+        caveats.append(
+            f"Whether {question.local_model} does your tasks as well as {question.frontier.name} has not been measured:"
+            " the costs are compared as if it did."
+        )
     if question.hosted_same_model is None:
         caveats.append("Nobody is named who hosts the same model, so it was not compared.")
     elif question.hosted_same_model.usd_per_million is None:

@@ -60,6 +60,7 @@ def assumptions(
         said("box", box.resale_usd, "resale at its end", "resale_usd", "$"),
         said("box", box.capital_rate_yearly, "cost of capital", "capital_rate_yearly", "share/year"),
         said("box", box.care_hours_monthly, "care", "care_hours_monthly", "h/month"),
+        said("box", box.upkeep_usd_monthly, "upkeep besides", "upkeep_usd_monthly", "$/month"),
         said("cloud", decay, "price decay of the cloud", "price_decay_yearly", "share/year"),
         said("escalation", scenario.escalation.share, "escalated to the cloud, paid twice", "share", "share"),
         said("doubt", scenario.doubt.speed, "speeds drawn around, unless measured", "speed", "±share"),

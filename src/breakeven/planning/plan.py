@@ -29,7 +29,7 @@ from breakeven.planning.burst import BurstCase, bursts
 from breakeven.planning.clouds import PricedModel, Prices, rivals
 from breakeven.planning.scenario import Box, Scenario, Workload
 from breakeven.planning.serving import Serving, serve, tokens_monthly
-from breakeven.units import TOKENS_PER_MILLION, Tokens, Usd
+from breakeven.units import TOKENS_PER_MILLION, Tokens, Usd, usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +179,14 @@ def answer(found: Findings) -> Plan:
             boxes_needed=serving.needed.boxes if serving.needed else None,
             probability_local_wins=None if sure is None else sure.probability_local_wins,
             quality_measured=scenario.escalation.quality_measured,
+            local_model=found.model.name,
             assumptions=listed_assumptions,
         )
     )
     if not serving.fits:
         verdict = _unfit(serving, found.model, figures, verdict)
+    horizon = _horizon(scenario, cost, local, serving, priced[0], volume)
+    verdict = replace(verdict, caveats=(*verdict.caveats, *_caveats(scenario, serving, horizon)))
     return Plan(
         scenario=scenario,
         at=found.at,
@@ -195,7 +198,7 @@ def answer(found: Findings) -> Plan:
         local=local,
         rivals=tuple(_against(model, curve, volume, scenario.workload) for model in priced),
         alternatives=_alternatives(found, curve),
-        horizon=_horizon(scenario, cost, local, serving, priced[0], volume),
+        horizon=horizon,
         likelihood=sure,
         bursts=bursts(scenario, serving.speed),
         missing=figures.missing,
@@ -203,6 +206,26 @@ def answer(found: Findings) -> Plan:
         certain=certain,
         uncertain=uncertain,
     )
+
+
+def _caveats(scenario: Scenario, serving: Serving, horizon: Horizon | None) -> tuple[str, ...]:
+    """What volume and price alone do not show: one agent's own pace, and a purchase that prices run away from."""
+    found = []
+    work = scenario.workload
+    if work.agents is not None and serving.seconds_per_request is not None:
+        chain, interval = work.calls_per_wake * serving.seconds_per_request, 3600 / work.wakes_per_hour
+        if chain > interval:
+            found.append(
+                f"A box is too slow even for a single agent: the calls of one wake take {chain:,.0f} s, one after the"
+                f" other, and it wakes every {interval:,.0f} s."
+            )
+    if horizon is not None and scenario.box.purchase_usd != 0 and horizon.net_present_value_usd < 0:
+        likely = scenario.cloud.price_decay_yearly[1]
+        found.append(
+            f"With cloud prices that fall by {likely:.0%} a year, buying {horizon.boxes} now loses"
+            f" {usd(-horizon.net_present_value_usd, 0)} over {scenario.box.term_months} months against the frontier."
+        )
+    return tuple(found)
 
 
 def _unfit(serving: Serving, listed: ListedShape, figures: BoxFigures, verdict: Verdict) -> Verdict:

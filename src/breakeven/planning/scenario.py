@@ -78,6 +78,8 @@ class Box(Section):
     """Hours a month spent on updates, restarts, heat."""
     wage_usd_hourly: Decimal = Field(default=Decimal(0), ge=0, le=10_000)
     """What such an hour costs."""
+    upkeep_usd_monthly: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000)
+    """Whatever else it costs a month: a rack, insurance, repairs."""
     count: int = Field(default=1, ge=1, le=10_000)
     """Boxes one has or is ready to buy."""
 
