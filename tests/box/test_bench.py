@@ -95,6 +95,11 @@ def test_a_server_that_cuts_prompts_off_is_noticed_and_longer_ones_are_left_out(
     assert "cuts prompts off" in result.notes[0]
 
 
+def test_a_server_that_reads_next_to_nothing_cannot_be_measured() -> None:
+    with serving("ollama", longest=1) as server, pytest.raises(UpstreamError, match="too short to be timed"):
+        bench(server)
+
+
 def test_a_prompt_that_would_take_too_long_is_left_out_and_said_so() -> None:
     plan = BenchPlan((32, 50_000), (), 8, most_runs=1, point_seconds=10, longest_seconds=60, idle_seconds=0)
     with serving("ollama") as server:
@@ -124,8 +129,12 @@ class Meter:
 
 def test_a_meter_gives_the_idle_draw_and_that_at_work() -> None:
     waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
     with serving("ollama") as server:
-        result = bench(server, meter=Meter(), sleep=waited.append)
+        result = bench(server, meter=Meter(), sleep=sleep)
     assert waited == [4]
     assert result.watts is not None
     assert result.watts.idle == 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeAlias
@@ -17,6 +17,7 @@ from breakeven.box.bench_client import BenchClient, Reading, WordsDialect
 from breakeven.box.meters import PowerMeter
 from breakeven.box.pressure import CpuQueue
 from breakeven.catalog.measurements import DecodePoint, PrefillPoint, Spread, TimedBy, Watts
+from breakeven.errors import UpstreamError
 from breakeven.units import Seconds, Tokens
 
 Step: TypeAlias = Callable[[str, float], None]
@@ -111,7 +112,7 @@ class Bench:
         meter: PowerMeter | None = None,
         cpu_queue: CpuQueue | None = None,
         step: Step = lambda _doing, _share: None,
-        sleep: Callable[[Seconds], object] = asyncio.sleep,
+        sleep: Callable[[Seconds], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._client, self._plan, self._meter, self._step, self._sleep = client, plan, meter, step, sleep
         self._cpu_queue = cpu_queue
@@ -128,13 +129,18 @@ class Bench:
         """Measure.
 
         Raises:
-            UpstreamError: the server stopped answering.
+            UpstreamError: the server stopped answering, or answers too little to be timed.
         """
         idle = await self._idle_watts()
         await self._warm_up()
         for length in self._plan.lengths:
             if not await self._alone(length):
                 break
+        if not self._result.prefill or not self._result.decode:
+            raise UpstreamError(
+                "the server's answers are too short to be timed, or it reads less than it is sent",
+                remedy="Try another model, or raise its context.",
+            )
         for parallel in self._plan.parallel:
             if not await self._together(parallel):
                 break
@@ -154,9 +160,7 @@ class Bench:
             return None
         self._step("idle draw", 0.0)
         before = self._meter.read()
-        waited = self._sleep(self._plan.idle_seconds)
-        if asyncio.iscoroutine(waited):
-            await waited
+        await self._sleep(self._plan.idle_seconds)
         after = self._meter.read()
         return None if before is None or after is None else (after - before) / self._plan.idle_seconds * 3600
 

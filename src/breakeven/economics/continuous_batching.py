@@ -32,6 +32,10 @@ KEPT_SHARE = 0.5
 """Share of what a slot holds below which it is saved before being overwritten."""
 
 
+LEAST_SHARE = 0.25
+"""Share of a kept prompt that must be of use for it to be taken back: the rest of it is lost."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatchCall:
     """A call: the token ids of its whole prompt, template included, and the tokens of its answer."""
@@ -127,11 +131,15 @@ class _Engine:
         if slot.held and not any(common_prefix(kept, slot.held) == len(slot.held) for kept in self.host):
             self.host = deque(kept for kept in self.host if common_prefix(kept, slot.held) < len(kept))
             self.host.append(slot.held)
-        here = common_prefix(slot.held, prompt)
-        better = [kept for kept in self.host if common_prefix(kept, prompt) > max(here, KEPT_SHARE / 2 * len(kept))]
-        if better:
-            slot.held = max(better, key=lambda kept: common_prefix(kept, prompt))
-            self.host.remove(slot.held)
+        best, shared = None, common_prefix(slot.held, prompt)
+        share = shared / len(slot.held) if slot.held else 0.0
+        for kept in self.host:
+            here = common_prefix(kept, prompt)
+            if here > shared and here / len(kept) > max(share, LEAST_SHARE):
+                best, shared, share = kept, here, here / len(kept)
+        if best is not None:
+            slot.held = best
+            self.host.remove(best)
         while self.host and sum(map(len, self.host)) > self.host_tokens:
             self.host.popleft()
 
