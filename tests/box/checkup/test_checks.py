@@ -84,7 +84,7 @@ FAULTS = {
             with_backend(keep_alive=300.0),
             ledger=replace(HEALTHY.ledger, agents=(AgentFacts("triage", 900, 360.0, 9_000, 8_500),)),
         ),
-        ("keep-alive", Status.RED, "your 6 min agents reload a model that is kept for 5 min up to 240 times", "24h"),
+        ("keep-alive", Status.RED, "your 6-minute agents reload a 5-minute model up to 240 times a day", "24h"),
     ),
     "a model too large": (
         replace(HEALTHY, fit=FitFacts("big", False, "big: does not fit", "Lower engine.context")),

@@ -265,7 +265,7 @@ def test_the_command_names_planted_faults_and_fails(home: Path) -> None:
     reds = {finding["check"]: finding for finding in said["findings"] if finding["status"] == "red"}
     assert (code, said["healthy"]) == (1, False)
     assert set(reds) == {"gateway", "keep-alive", "secrets"}
-    assert "your 6 min agents reload" in reds["keep-alive"]["says"]
+    assert "your 6-minute agents reload" in reds["keep-alive"]["says"]
     assert all(finding["remedy"] for finding in reds.values())
 
 

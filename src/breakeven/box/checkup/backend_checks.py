@@ -128,8 +128,8 @@ def keep_alive(backend: BackendFacts, agents: tuple[AgentFacts, ...]) -> Finding
     loads = round(SECONDS_PER_DAY / period)
     return red(
         "keep-alive",
-        f"your {_span(period)} agents reload a model that is kept for {_span(kept)} up to {loads:,} times a day, and"
-        " lose their cached prompts each time",
+        f"your {_long(period)} agents reload a {_long(kept)} model up to {loads:,} times a day, and lose their cached"
+        " prompts each time",
         "Keep it for longer than they sleep: OLLAMA_KEEP_ALIVE=24h, or -1 for good.",
     )
 
@@ -141,6 +141,12 @@ def memory_fit(facts: Facts) -> Finding | None:
     if facts.fit.fits:
         return green("memory fit", facts.fit.says)
     return red("memory fit", facts.fit.says, facts.fit.remedy)
+
+
+def _long(seconds: float) -> str:
+    """As a word before a noun: ``6-minute``."""
+    size, unit = (3600, "hour") if seconds >= 5400 else (60, "minute") if seconds >= 60 else (1, "second")
+    return f"{seconds / size:.3g}-{unit}"
 
 
 def _span(seconds: float) -> str:

@@ -23,7 +23,7 @@ def speed(facts: Facts) -> Finding:
     strain = Strain(machine.cpu_share, machine.memory_share, machine.swap_bytes_per_second, machine.throttled or ())
     drift = find_drift(recent, usual, strain)
     if drift is not None:
-        return amber("speed", f"{drift.says} ({drift.cause})", drift.action)
+        return amber("speed", f"{drift.cause}: {drift.says}", drift.action)
     if usual.slowdown(recent) is None:
         return unknown("speed", "too few local calls of this hour and before to compare")
     return green("speed", "local calls take as long as usual")
