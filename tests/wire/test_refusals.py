@@ -153,7 +153,7 @@ REFUSED: list[tuple[Dialect, Dialect, dict[str, Any], str]] = [
     ("openai", "responses", {"messages": [{"role": "user", "name": "Ann", "content": "Hello"}]}, "name"),
     ("openai", "responses", {"messages": [{"role": "function", "content": "Hello"}]}, "role"),
     ("openai", "responses", {"messages": [{"role": "assistant", "function_call": {}}]}, "function_call"),
-    ("openai", "responses", {"messages": [{"role": "tool", "content": [{"type": "image_url"}]}]}, r"content\[0\]"),
+    ("openai", "responses", {"messages": [{"role": "tool", "content": [{"type": "input_audio"}]}]}, r"content\[0\]"),
     (
         "openai",
         "responses",
@@ -249,3 +249,17 @@ def test_effort_becomes_thinking_unless_a_tool_is_forced() -> None:
     off = translate("openai", "anthropic", {"reasoning_effort": "none"})
     assert off["thinking"] == {"type": "disabled"}
     assert "output_config" not in off
+
+
+def test_images_in_a_tools_result_stay_in_it_where_the_dialect_can_say_so() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    made = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    turns = [
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": None, "tool_calls": [made]},
+        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "text", "text": "Here:"}, image]},
+    ]
+    (result,) = translate("openai", "anthropic", {"messages": turns})["messages"][-1]["content"]
+    assert [block["type"] for block in result["content"]] == ["text", "image"]
+    output = translate("openai", "responses", {"messages": turns})["input"][-1]["output"]
+    assert [part["type"] for part in output] == ["input_text", "input_image"]

@@ -65,7 +65,7 @@ class ResponseReader(StreamReader):
         try:
             read = _decode_event(data)
             whole: Json = _decode(data) if self.answer is not None or read.type in _ENDINGS else {}
-            response: Json = whole["response"] if read.type in _ENDINGS else {}
+            response: Json = {**whole["response"]} if read.type in _ENDINGS else {}
             if self.answer is not None:
                 self.answer.add(whole)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError) as error:
