@@ -103,7 +103,7 @@ async def measure() -> dict[str, float]:
             url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
             for count in (1, 3):
                 document = {"budgets": budgets(count), "ledger": {"url": url}}
-                found = await figures(document, Path(folder) / f"pg{count}", 400, 50)
+                found = await figures(document, Path(folder) / f"pg{count}", 200, 50)
                 rows |= {f"{name} ({count} budgets, PostgreSQL)": figure for name, figure in found.items()}
         finally:
             server.cleanup()

@@ -91,6 +91,9 @@ def test_settling_twice_or_releasing_afterwards_changes_nothing(with_accounts: R
         await accounts.settle(reservation, Decimal("0.25"))
         await accounts.release(reservation)
         assert accounts.standings()[0].balance == Balance(Decimal("0.25"), Decimal(0))
+        both = await accounts.reserve(SPENDER, Decimal("0.5"))
+        await asyncio.gather(accounts.settle(both, Decimal("0.25")), accounts.release(both))
+        assert accounts.standings()[0].balance == Balance(Decimal("0.50"), Decimal(0))
 
     with_accounts(ONE_DOLLAR, work)
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from breakeven.accounts.budget import Line, Reservation
+from breakeven.accounts.budget import ALL_TIME, SECONDS_PER_DAY, Line, Reservation
 from breakeven.accounts.tables import budget_reservations
 from breakeven.accounts.transactions import reporting_outages, writing
 from breakeven.errors import LedgerUnavailable
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 2.0
 BACKLOG_BYTES = 1024**2
 """More than this in the journal is a backlog, not the calls of the last moment."""
+KEPT_SECONDS = 62 * SECONDS_PER_DAY
+"""Longer than any window, save that of all time."""
 PRESUMED = "presumed"
 """Stands for the process in reservations that are kept because the cost was never learned."""
 
@@ -120,5 +122,9 @@ class Books:
             | {"reserved_at": time.time(), "released": False}
             for line in reservation.lines
         ]
+        forgotten = budget_reservations.c.reserved_at < time.time() - KEPT_SECONDS
         with reporting_outages(), writing(self._engine) as connection:
+            connection.execute(
+                budget_reservations.delete().where(forgotten, budget_reservations.c.period != ALL_TIME.name)
+            )
             connection.execute(budget_reservations.insert(), rows)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from breakeven.accounts.transactions import reporting_outages
 
@@ -18,7 +18,7 @@ _BEAT = sa.text(
     "INSERT INTO processes (id, seen_at) VALUES (:id, now()) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"
 )
 _BURY = sa.text("DELETE FROM processes WHERE seen_at < now() - :silence * interval '1 second'")
-_KNOWN = sa.text("SELECT 1 FROM processes WHERE id = :id")
+_KNOWN = sa.text("SELECT 1 FROM processes WHERE id = :id FOR KEY SHARE")
 _LEAVE = sa.text("DELETE FROM processes WHERE id = :id")
 
 
@@ -57,10 +57,10 @@ class Presence:
                 connection.execute(_BURY, {"silence": self._dead_seconds})
         self._beat_at = now
 
-    def is_known(self) -> bool:
-        """Whether the others take this gateway for alive; errors as ``beat``."""
-        with reporting_outages(), self._engine.connect() as connection:
-            return connection.execute(_KNOWN, {"id": self.process}).one_or_none() is not None
+    def assert_alive(self, connection: Connection) -> None:
+        """Be among the living until this transaction ends, also if the others have struck this gateway off."""
+        if connection.execute(_KNOWN, {"id": self.process}).one_or_none() is None:
+            connection.execute(_BEAT, {"id": self.process})
 
     def leave(self) -> None:
         """Be struck off at once; errors as ``beat``."""
