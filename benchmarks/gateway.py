@@ -34,7 +34,7 @@ http {{
   }}
 }}
 """
-CONFIGURATION = """
+PLAIN = """
 [providers.mock]
 base_url = "http://127.0.0.1:{upstream}/v1"
 [models.mock]
@@ -44,9 +44,45 @@ model = "mock"
 purchase_usd = 3600
 idle_watts = 10
 load_watts = 130
-[ledger]
-durability = "{durability}"
 """
+FULL = """
+[providers.house]
+base_url = "http://127.0.0.1:{upstream}/v1"
+[providers.cloud]
+base_url = "http://127.0.0.1:{upstream}/v1"
+locality = "remote"
+catalog = "cloud"
+[models.local]
+provider = "house"
+model = "mock"
+[models.cloud]
+provider = "cloud"
+model = "mock"
+[policy]
+default_data = "shareable"
+[tasks.tag]
+models = ["cloud", "local"]
+stream = "pass"
+[keys.bench]
+secret = "env:BENCH_KEY"
+[budgets.all]
+usd = 1000000
+[budgets.tags]
+usd = 1000000
+task = "tag"
+per = "month"
+[prices."cloud/mock"]
+input = 2
+output = 10
+source = "benchmark"
+effective = "2026-01-01"
+[box]
+purchase_usd = 3600
+idle_watts = 10
+load_watts = 130
+"""
+"""Everything at once, in force for each call: a key, a task with two candidates and gates, two budgets, a price."""
+KEY = "bk_benchmark_0123456789"
 
 
 @dataclass(frozen=True)
@@ -56,6 +92,7 @@ class Subject:
     name: str
     pid: int
     port: int
+    model: str
     cold_seconds: float
 
 
@@ -72,20 +109,20 @@ def nginx(upstream: int) -> Iterator[Subject | None]:
         file = Path(folder) / "nginx.conf"
         file.write_text(NGINX.format(folder=folder, upstream=upstream, port=port))
         with running([binary, "-c", str(file), "-e", f"{folder}/start.log"]) as child:
-            yield Subject("nginx", child.pid, port, wait_for(port))
+            yield Subject("nginx", child.pid, port, "mock", wait_for(port))
 
 
 @contextmanager
-def breakeven(upstream: int, durability: str) -> Iterator[Subject]:
+def breakeven(upstream: int, name: str, configuration: str, model: str) -> Iterator[Subject]:
     """The gateway as ``breakeven serve`` starts it."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         file = Path(folder) / "breakeven.toml"
-        file.write_text(CONFIGURATION.format(upstream=upstream, durability=durability))
+        file.write_text(configuration.format(upstream=upstream))
         command = [sys.executable, "-m", "breakeven", "serve", "--port", str(port), "--config", str(file), "--json"]
-        with running(command, {"BREAKEVEN_HOME": folder, "PYTHONDONTWRITEBYTECODE": ""}) as child:
+        with running(command, {"BREAKEVEN_HOME": folder, "PYTHONDONTWRITEBYTECODE": "", "BENCH_KEY": KEY}) as child:
             cold = wait_for_answer(port)
-            yield Subject(f"breakeven ({durability})", child.pid, port, cold)
+            yield Subject(name, child.pid, port, model, cold)
 
 
 def wait_for_answer(port: int) -> float:
@@ -104,7 +141,7 @@ def wait_for_answer(port: int) -> float:
 
 def measure(subject: Subject, *, stream: bool, concurrency: int, requests: int) -> tuple[float, ...]:
     """CPU µs a request, requests a second, p50 and p99 latency and p50 first byte in ms."""
-    request = request_bytes("/v1/chat/completions", stream=stream)
+    request = request_bytes("/v1/chat/completions", stream=stream, model=subject.model, key=KEY)
     drive(subject.port, request, concurrency=concurrency, requests=max(100, requests // 10))
     before = cpu_seconds(subject.pid)
     result = drive(subject.port, request, concurrency=concurrency, requests=requests)
@@ -123,7 +160,11 @@ def main() -> None:
     with ExitStack() as stack:
         upstream = stack.enter_context(mock_upstream())
         floor = stack.enter_context(nginx(upstream))
-        subjects = [*([floor] if floor else []), stack.enter_context(breakeven(upstream, "before_last_byte"))]
+        subjects = [
+            *([floor] if floor else []),
+            stack.enter_context(breakeven(upstream, "breakeven, one model by name", PLAIN, "mock")),
+            stack.enter_context(breakeven(upstream, "breakeven, key, task, budgets", FULL, "task:tag")),
+        ]
         figures: dict[tuple[str, bool, int], list[tuple[float, ...]]] = {}
         for _ in range(options.rounds):
             for stream in (False, True):
@@ -132,11 +173,11 @@ def main() -> None:
                         row = measure(subject, stream=stream, concurrency=concurrency, requests=options.requests)
                         figures.setdefault((subject.name, stream, concurrency), []).append(row)
         headings = f"{'CPU µs':>8} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'1st byte':>9}"
-        print(f"{'program':28} {'answer':7} {'c':>3} {headings}")
+        print(f"{'program':30} {'answer':7} {'c':>3} {headings}")
         for (name, stream, concurrency), rows in figures.items():
             cpu, rate, p50, p99, first = (statistics.median(column) for column in zip(*rows, strict=True))
             answer = "stream" if stream else "plain"
-            print(f"{name:28} {answer:7} {concurrency:3} {cpu:8.0f} {rate:8.0f} {p50:8.2f} {p99:8.2f} {first:9.2f}")
+            print(f"{name:30} {answer:7} {concurrency:3} {cpu:8.0f} {rate:8.0f} {p50:8.2f} {p99:8.2f} {first:9.2f}")
         for subject in subjects:
             megabytes = resident_bytes(subject.pid) / 1e6
             print(f"{subject.name}: RSS {megabytes:.0f} MB, cold start {subject.cold_seconds:.2f} s")

@@ -78,7 +78,9 @@ class _Client(asyncio.Protocol):
         self.done.set()
 
 
-def request_bytes(path: str, *, stream: bool, model: str = "mock", prompt_bytes: int = 1000) -> bytes:
+def request_bytes(
+    path: str, *, stream: bool, model: str = "mock", prompt_bytes: int = 1000, key: str = "benchmark"
+) -> bytes:
     """One keep-alive chat completion request with a prompt of about ``prompt_bytes`` bytes."""
     body = json.dumps(
         {
@@ -89,7 +91,7 @@ def request_bytes(path: str, *, stream: bool, model: str = "mock", prompt_bytes:
         }
     ).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
-    return head.encode() + b"\r\nauthorization: Bearer benchmark\r\n\r\n" + body
+    return f"{head}\r\nauthorization: Bearer {key}\r\n\r\n".encode() + body
 
 
 async def _drive(port: int, request: bytes, concurrency: int, requests: int) -> LoadResult:
