@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -80,6 +81,8 @@ async def _serve(live: LiveSettings, *, as_json: bool) -> None:
                 _announce(url, home, assembly)
                 if assembly.engine_start is not None:
                     await server.unless_stopped(assembly.engine_start)
+                gc.collect()
+                gc.freeze()  # the price book and the code stay: going through them again costs every thousandth call
                 if as_json:
                     sys.stdout.write(f'{{"ready": true, "url": "{url}"}}\n')
                     sys.stdout.flush()

@@ -65,9 +65,10 @@ async def explain(desk: Desk, scope: Scope, receive: Receive, send: Send) -> Non
     if "messages" in document:
         dialect: Dialect = "anthropic" if b"anthropic-version" in headers or "system" in document else "openai"
         request = parse_request(dialect, body)
-        facts = facts_of(desk, labels, request.model, prompt_bytes=request.prompt_bytes(), request=request)
+        size, characters = request.prompt_bytes(), request.text_characters()
+        facts = facts_of(desk, labels, request.model, size, characters, request=request)
     else:
-        facts = facts_of(desk, labels, read_model(document), prompt_bytes=len(body))
+        facts = facts_of(desk, labels, read_model(document), len(body), len(body))
     await respond_json(send, desk.planner.plan(facts, labels).document())
 
 

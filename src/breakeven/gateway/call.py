@@ -226,11 +226,10 @@ class PlannedCall(ABC):
 
 
 def facts_of(
-    desk: Desk, labels: Labels, model: str, *, prompt_bytes: int, request: ModelRequest | None = None
+    desk: Desk, labels: Labels, model: str, prompt_bytes: int, characters: int, *, request: ModelRequest | None = None
 ) -> CallFacts:
-    """What the planner is told of a call; ``request`` where it is one for generated text."""
+    """What the planner is told of a call of so many characters of text; ``request`` where it is for generated text."""
     label, source = strictest(labels.data, desk.planner.default_data)
-    characters = prompt_bytes if request is None else request.text_characters()
     return CallFacts(
         model=model,
         label=label,

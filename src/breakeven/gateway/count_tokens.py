@@ -29,7 +29,7 @@ async def answer(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None
     asked = parse_count_request(body)
     document, model = asked.document, asked.model
     visit = Visit(DOOR, headers, caller, read_labels(headers, document, caller))
-    facts = facts_of(desk, visit.labels, model, prompt_bytes=len(body))
+    facts = facts_of(desk, visit.labels, model, len(body), len(body))
     plan = desk.planner.plan(facts, visit.labels)
     refusal = plan.refusal()
     if refusal is not None:

@@ -58,7 +58,7 @@ class Embeddings(PlannedCall):
 
     def facts(self) -> CallFacts:
         """What the planner is told."""
-        return facts_of(self.desk, self.visit.labels, self.model, prompt_bytes=self._body_bytes)
+        return facts_of(self.desk, self.visit.labels, self.model, self._body_bytes, self._body_bytes)
 
     def document(self) -> Json:
         """The request as it came."""

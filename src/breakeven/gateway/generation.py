@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 
 import msgspec
 
@@ -37,6 +39,7 @@ PREFIX_CHARACTERS = 65_536
 """Of a prompt's beginning, as much as the box's scheduler gets to see."""
 FORWARDED: dict[Dialect, bytes] = {"anthropic": b"anthropic-", "openai": b"openai-", "responses": b"openai-"}
 """Headers that belong to a dialect, passed on unchanged where it is spoken on both sides."""
+_UNHURRIED: AbstractAsyncContextManager[object] = nullcontext()
 _FINISH: dict[str | None, gates.Finish] = {
     "stop": "stop", "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter"
 }  # fmt: skip
@@ -67,13 +70,14 @@ class Generation(PlannedCall):
         super().__init__(desk, visit, send, model=request.model, stream=request.stream)
         self._request = request
         self._characters = request.text_characters()
+        self._prompt_bytes = request.prompt_bytes()
         self._answer_ready: _Answer | None = None
 
     def facts(self) -> CallFacts:
         """What the planner is told."""
-        request = self._request
-        bound = request.prompt_bytes()
-        return facts_of(self.desk, self.visit.labels, request.model, prompt_bytes=bound, request=request)
+        return facts_of(
+            self.desk, self.visit.labels, self.model, self._prompt_bytes, self._characters, request=self._request
+        )
 
     def document(self) -> Json:
         """The request as it came."""
@@ -89,7 +93,7 @@ class Generation(PlannedCall):
         if price is None:
             return None
         limit = self._limit(route)
-        return upper_bound(self._request.prompt_bytes(), limit, price.rates, choices=self._request.choices)
+        return upper_bound(self._prompt_bytes, limit, price.rates, choices=self._request.choices)
 
     async def attempt(self, planned: Planned, turn: Turn) -> Ended:
         """Ask one target; of an answer that fails before it says anything, nothing reaches the client."""
@@ -109,7 +113,7 @@ class Generation(PlannedCall):
         exchange = Exchange(route, planned.reason, self.booking.arrival, self.desk.occupancy, self._characters)
         self.delivery.keep_alive(at_once=route.provider.availability() == "loading")
         try:
-            async with asyncio.timeout(turn.seconds_left), route.provider.send(outgoing) as reply:
+            async with _within(turn.seconds_left), route.provider.send(outgoing) as reply:
                 if reply.status >= 400:
                     body = b"".join([chunk async for chunk in reply.chunks()])
                     name, retry_after = route.provider.name, reply.header("retry-after")
@@ -163,7 +167,7 @@ class Generation(PlannedCall):
             remedy="Allow more time, or ask for less output.",
         )
 
-    @property
+    @cached_property
     def _gated(self) -> bool:
         return self.plan.gates != NO_GATES
 
@@ -241,6 +245,10 @@ class Generation(PlannedCall):
             refused=reader.finish == "refusal",
         )
         return gates.verdict(answer, self.plan.gates, requested_schema(self._request))
+
+
+def _within(seconds: float | None) -> AbstractAsyncContextManager[object]:
+    return _UNHURRIED if seconds is None else asyncio.timeout(seconds)
 
 
 async def _events(reply: Reply, dialect: Dialect, provider: str) -> AsyncIterator[list[bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar, get_args
 
 from breakeven.accounts.keys import Caller
@@ -43,11 +44,13 @@ def read_labels(headers: Mapping[bytes, bytes], document: Mapping[str, Any], cal
         MalformedBody: naming a label whose value means nothing.
     """
     metadata = document.get("metadata")
-    said = metadata if isinstance(metadata, dict) else {}
+    said = dict(metadata) if isinstance(metadata, dict) else {}
+    said.update((k[12:].decode(), v.decode("latin-1")) for k, v in headers.items() if k.startswith(b"x-breakeven-"))
+    if not said:
+        return _fixed_by_key(caller)
 
     def label(name: str) -> str | None:
-        raw = headers.get(b"x-breakeven-" + name.encode())
-        value = raw.decode("latin-1") if raw is not None else said.get(name)
+        value = said.get(name)
         if not isinstance(value, str) or not value:
             return None
         if len(value) > MAX_LABEL_CHARACTERS:
@@ -63,6 +66,13 @@ def read_labels(headers: Mapping[bytes, bytes], document: Mapping[str, Any], cal
         deadline_seconds=_seconds(label("deadline-seconds")),
         priority=_one_of("priority", label("priority"), get_args(Priority)),
     )
+
+
+@lru_cache(maxsize=256)
+def _fixed_by_key(caller: Caller) -> Labels:
+    """Labels of a call that says nothing itself."""
+    data: dict[str, Label | None] = {f"key {caller.name}": caller.data}
+    return Labels(caller.name, caller.agent, caller.task, None, data, None, None)
 
 
 def _one_of(name: str, value: str | None, allowed: tuple[Word, ...]) -> Word | None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from breakeven.accounts.accounts import Accounts
 from breakeven.accounts.budget import Spender
-from breakeven.config import Settings
+from breakeven.config import Settings, TaskSettings
 from breakeven.economics.rates import price_call
 from breakeven.economics.tokens import TokenCounts
 from breakeven.gateway.labels import Labels
@@ -18,7 +18,7 @@ from breakeven.providers.base import Hints
 from breakeven.routing.facts import CallFacts, TargetState
 from breakeven.routing.forecast import WaitForecast
 from breakeven.routing.plan import Plan, plan
-from breakeven.routing.policy import terms
+from breakeven.routing.policy import Terms, terms
 from breakeven.routing.runtime import Runtime
 from breakeven.routing.table import Route, RoutingTable
 
@@ -61,8 +61,7 @@ class Planner:
         served = self._table.names
         entitled = terms(facts, self._settings.policy, self._settings.all_tasks, served)
         candidates = [self._table.find(alias) for alias in entitled.candidates if alias in served]
-        weighs = len(candidates) > 1 or entitled.settings.max_usd_per_call is not None
-        states = [self._state(route, facts, labels, entitled.task, weighs=weighs) for route in candidates]
+        states = [self._state(route, facts, labels, entitled) for route in candidates]
         return plan(facts, self._settings, states)
 
     def instead(self, tried: Plan, facts: CallFacts, labels: Labels) -> Plan | None:
@@ -70,20 +69,24 @@ class Planner:
         if any(planned.locality == "local" for planned in tried.attempts) or LOCAL not in self._table.names:
             return None
         refused = [*(one.alias for one in tried.attempts), *(one.alias for one in tried.set_aside)]
-        spenders = [self._spender(self._table.find(alias), labels, tried.task) for alias in refused]
+        known = [self._table.find(alias) for alias in refused if alias in self._table.names]
+        spenders = [self._spender(route, labels, tried.task) for route in known]
         if not any(self._accounts.falls_back(spender) for spender in spenders):
             return None
-        again = plan(
-            replace(facts, model=LOCAL, task=None),
-            self._settings,
-            [self._state(self._table.find(LOCAL), facts, labels, tried.task, weighs=False)],
-        )
+        facts = replace(facts, model=LOCAL, task=None)
+        entitled = terms(facts, self._settings.policy, self._settings.all_tasks, self._table.names)
+        again = plan(facts, self._settings, [self._state(self._table.find(LOCAL), facts, labels, entitled)])
         reason = f"the budget for {', '.join(refused)} is spent"
         local = tuple(replace(one, reason=reason) for one in again.attempts if one.locality == "local")
         return replace(again, attempts=local, task=tried.task, gates=tried.gates) if local else None
 
-    def _state(self, route: Route, facts: CallFacts, labels: Labels, task: str | None, *, weighs: bool) -> TargetState:
-        provider = route.provider
+    def _state(self, route: Route, facts: CallFacts, labels: Labels, entitled: Terms) -> TargetState:
+        """How a target stands. Forecasts and prices are looked up where a rule asks for them, and not for each call."""
+        provider, task = route.provider, entitled.settings
+        weighs_time = task.waiting_usd_per_hour > 0
+        timed = weighs_time or task.max_wait_seconds is not None or self._has_deadline(facts, task)
+        priced = weighs_time or task.max_usd_per_call is not None
+        spender = self._spender(route, labels, entitled.task)
         return TargetState(
             alias=route.name,
             provider=provider.name,
@@ -93,14 +96,18 @@ class Planner:
             max_output_tokens=route.max_output_tokens,
             capabilities=route.capabilities,
             breaker=self._runtime.breakers.state((provider.name, route.model)),
-            wait_seconds=self._wait(route, facts) if weighs or facts.deadline_seconds is not None else None,
-            expected_usd=self._expected_usd(route, facts) if weighs else None,
-            budget_left_usd=self._accounts.left(self._spender(route, labels, task)),
+            wait_seconds=self._wait(route, facts) if timed else None,
+            expected_usd=self._expected_usd(route, facts) if priced else None,
+            budget_left_usd=self._accounts.left(spender) if self._accounts.covers(spender) else None,
             ready=provider.availability() != "gone",
             note="its engine is down",
             retains=route.retains,
             trains=route.trains,
         )
+
+    def _has_deadline(self, facts: CallFacts, task: TaskSettings) -> bool:
+        deadlines = (facts.deadline_seconds, task.deadline_seconds, self._settings.policy.deadline_seconds)
+        return any(deadline is not None for deadline in deadlines)
 
     def _wait(self, route: Route, facts: CallFacts) -> float | None:
         hints = Hints(agent=facts.agent, priority=facts.priority or "interactive")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -84,24 +84,23 @@ class HttpProvider:
         """Ready, as far as anybody knows."""
         return "ready"
 
-    @asynccontextmanager
-    async def send(self, request: ProviderRequest) -> AsyncIterator[Reply]:
+    def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
         """POST and wait for the answer to begin; a key that is turned away hands over to the next one."""
         if self.locality != "local":
             require(request.clearance, self.name)
-        self._in_flight += 1
-        try:
-            for others in reversed(range(max(1, len(self._keys)))):
-                secret = self._keys.take()
-                async with self._exchange(request, secret) as reply:
-                    rests = self._keys.note(secret, reply.status, reply.header("retry-after"))
-                    if not rests or not others or self._keys.resting == len(self._keys):
-                        yield reply
-                        return
-        finally:
-            self._in_flight -= 1
-            if self._retired and not self._in_flight:
-                await self.close()
+        if len(self._keys) > 1:
+            return self._send_in_turns(request)
+        return self._exchange(request, self._keys.take())
+
+    @asynccontextmanager
+    async def _send_in_turns(self, request: ProviderRequest) -> AsyncIterator[Reply]:
+        for others in reversed(range(len(self._keys))):
+            secret = self._keys.take()
+            async with self._exchange(request, secret) as reply:
+                rests = self._keys.note(secret, reply.status, reply.header("retry-after"))
+                if not rests or not others or self._keys.resting == len(self._keys):
+                    yield reply
+                    return
 
     async def retire(self) -> None:
         """Close once the last call in flight has ended."""
@@ -128,12 +127,13 @@ class HttpProvider:
     @asynccontextmanager
     async def _exchange(self, request: ProviderRequest, secret: str | None) -> AsyncIterator[Reply]:
         url, headers = self._base_url() + request.path, self._headers(request, secret)
-        if not url.startswith("http://"):
-            async with self._send_tls(url, request.body, headers) as reply:
-                yield reply
-            return
         response = None
+        self._in_flight += 1
         try:
+            if not url.startswith("http://"):
+                async with self._send_tls(url, request.body, headers) as reply:
+                    yield reply
+                return
             response = await self._plain.post(url, request.body, headers, resend=self.locality == "local")
             yield response
         except plain_http.ConnectFailed as error:
@@ -145,6 +145,9 @@ class HttpProvider:
         finally:
             if response is not None:
                 self._plain.release(response)
+            self._in_flight -= 1
+            if self._retired and not self._in_flight:
+                await self.close()
 
     @asynccontextmanager
     async def _send_tls(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[Reply]:

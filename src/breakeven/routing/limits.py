@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from breakeven.config import ProviderSettings
@@ -101,6 +101,10 @@ class Slot:
             self._window.settle(self._charge, tokens)
 
 
+_ANY_TIME = nullcontext(Slot())
+"""Where nothing is limited, which is the rule."""
+
+
 class Limiter:
     """The queue in front of one provider: first come, first served, none longer than its deadline."""
 
@@ -126,8 +130,7 @@ class Limiter:
         by_tokens = self._tokens.wait(tokens, now) if self._tokens is not None else 0.0
         return max(by_requests, by_tokens)
 
-    @asynccontextmanager
-    async def slot(self, tokens: int = 0, within: float | None = None) -> AsyncIterator[Slot]:
+    def slot(self, tokens: int = 0, within: float | None = None) -> AbstractAsyncContextManager[Slot]:
         """Wait for the call's turn, and hold a place among the calls in flight while it runs.
 
         Args:
@@ -137,9 +140,10 @@ class Limiter:
         Raises:
             RateLimited: when its turn does not come in time.
         """
-        if self.limits == NO_LIMITS:
-            yield Slot()
-            return
+        return _ANY_TIME if self.limits == NO_LIMITS else self._queued(tokens, within)
+
+    @asynccontextmanager
+    async def _queued(self, tokens: int, within: float | None) -> AsyncIterator[Slot]:
         self._waiting += 1
         try:
             async with asyncio.timeout(within):
