@@ -113,25 +113,24 @@ def price_call(counts: TokenCounts, rates: Rates) -> TokenCost | None:
     prompt = counts.input
     if counts.uncached_input and not counts.cache_known and rates.tell_cached_input_apart:
         return None
-
-    def part(tokens: int, *candidates: Rate | None) -> Decimal | None:
-        if not tokens:
-            return ZERO_USD
-        rate = next((candidate for candidate in candidates if candidate is not None), None)
-        return None if rate is None else tokens * rate.at(prompt) / TOKENS_PER_MILLION
-
-    uncached = part(counts.uncached_input, rates.input)
-    read = part(counts.cache_read, rates.cache_read, rates.input)
-    write_5m = part(counts.cache_write_5m, rates.cache_write_5m, rates.input)
-    write_1h = part(counts.cache_write_1h, rates.cache_write_1h, rates.cache_write_5m, rates.input)
+    uncached = _part(prompt, counts.uncached_input, rates.input)
+    read = _part(prompt, counts.cache_read, rates.cache_read or rates.input)
+    write_5m = _part(prompt, counts.cache_write_5m, rates.cache_write_5m or rates.input)
+    write_1h = _part(prompt, counts.cache_write_1h, rates.cache_write_1h or rates.cache_write_5m or rates.input)
     if rates.reasoning is not None and counts.output and counts.reasoning is None:
         return None
     reasoned = counts.reasoning or 0 if rates.reasoning is not None else 0
-    output = part(counts.output - reasoned, rates.output)
-    reasoning = part(reasoned, rates.reasoning)
+    output = _part(prompt, counts.output - reasoned, rates.output)
+    reasoning = _part(prompt, reasoned, rates.reasoning)
     if uncached is None or read is None or write_5m is None or write_1h is None or output is None or reasoning is None:
         return None
     return TokenCost(uncached, read, write_5m + write_1h, output + reasoning, rates.per_call)
+
+
+def _part(prompt_tokens: int, tokens: int, rate: Rate | None) -> Decimal | None:
+    if not tokens:
+        return ZERO_USD
+    return None if rate is None else tokens * rate.at(prompt_tokens) / TOKENS_PER_MILLION
 
 
 @dataclass(frozen=True, slots=True)

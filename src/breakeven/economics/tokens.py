@@ -31,9 +31,10 @@ class TokenCounts:
     cache_known: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h", "output"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} = {getattr(self, name)}: a token count cannot be negative")
+        if min(self.uncached_input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.output) < 0:
+            for name in ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h", "output"):
+                if getattr(self, name) < 0:
+                    raise InputError(f"{name} = {getattr(self, name)}: a token count cannot be negative")
         if self.reasoning is not None and not 0 <= self.reasoning <= self.output:
             raise InputError(f"reasoning = {self.reasoning}: must lie between 0 and output = {self.output}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,16 +25,19 @@ class BulkInsert:
 
     def execute(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
         """Insert the rows, of which there is at least one."""
-        columns = [
-            [row[name] for row in rows] if convert is None else [convert(row[name]) for row in rows]
-            for name, convert in self._columns
-        ]
+        columns = [_converted([row[name] for row in rows], convert) for name, convert in self._columns]
         values = list(zip(*columns, strict=True))
         if self._positional:
             connection.exec_driver_sql(self._sql, values)
         else:
             names = [name for name, _ in self._columns]
             connection.exec_driver_sql(self._sql, [dict(zip(names, value, strict=True)) for value in values])
+
+
+def _converted(values: list[Any], convert: Callable[[Any], Any] | None) -> list[Any]:
+    if convert is None or values.count(None) == len(values):
+        return values
+    return [convert(value) for value in values]
 
 
 class Upserts:

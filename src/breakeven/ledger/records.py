@@ -2,7 +2,7 @@
 sums are known.
 
 Records carry facts and money already priced, so that a change of prices never changes the past. They hold no
-prompt or answer text.
+prompt or answer text. Frozen and never part of a cycle, they are kept out of the garbage collector's rounds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def microseconds(at: float) -> int:
     return round(at * 1_000_000)
 
 
-class Durations(msgspec.Struct, frozen=True, omit_defaults=True):
+class Durations(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Seconds of each phase; ``None`` where nobody says, as in most imported logs.
 
     ``first_token`` runs from the arrival of the call to the first byte of generated text.
@@ -49,7 +49,7 @@ class Durations(msgspec.Struct, frozen=True, omit_defaults=True):
     first_token: float | None = None
 
 
-class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True):
+class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Where a price came from.
 
     Attributes:
@@ -63,7 +63,7 @@ class PriceProvenance(msgspec.Struct, frozen=True, omit_defaults=True):
     snapshot: str
 
 
-class Money(msgspec.Struct, frozen=True, omit_defaults=True):
+class Money(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """US dollars of one attempt by part, unrounded; ``None`` is unknown.
 
     Attributes:
@@ -85,7 +85,7 @@ class Money(msgspec.Struct, frozen=True, omit_defaults=True):
     counterfactual_range: PriceRange | None = None
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One try at one provider.
 
     Attributes:
@@ -130,7 +130,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
         return None if energy is None or idle is None or share is None else energy + idle + share
 
 
-class Call(msgspec.Struct, frozen=True, omit_defaults=True):
+class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One request of a client and all attempts at it.
 
     Attributes:
@@ -162,7 +162,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
         return output, sum(tokens.total for tokens in counted), -microseconds(self.received_at)
 
 
-class UsageBucket(msgspec.Struct, frozen=True, omit_defaults=True):
+class UsageBucket(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Usage that a source gives as a sum only: no single calls can be made of it, and no exact price where tiers go by
     the length of a prompt.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from itertools import groupby
@@ -110,9 +110,14 @@ class Store:
             self._insert_rest(connection, fresh)
         return len(fresh)
 
-    def merge(self, batch: Iterable[Call]) -> Merged:
+    def merge(self, batch: Iterable[Call], complete: Callable[[Call], Call] = lambda call: call) -> Merged:
         """Add calls of which a log may hold several states, the earlier ones partial, in one transaction. Of each call
         the state with the most output counts, whichever comes first; a state that is known already changes nothing.
+
+        Args:
+            batch: the calls, in any order.
+            complete: does what remains to be done to a call, such as pricing it, once it is sure to be written. It
+                must leave the call's own fields, and its tokens, as they are.
 
         Raises:
             LedgerUnavailable: the database is down or locked; nothing was written.
@@ -133,7 +138,7 @@ class Store:
             if grown:
                 self._take_out(connection, grown)
                 self._insert_calls(connection, [call_row(found[name]) for name in sorted(grown)])
-            merged = Merged([found[name] for name in sorted(new)], [found[name] for name in sorted(grown)])
+            merged = Merged(*([complete(found[name]) for name in sorted(names)] for names in (new, grown)))
             self._insert_rest(connection, [*merged.new, *merged.grown])
         return merged
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,11 +20,11 @@ class Rehearsal:
         self._scratch = scratch
         self._ledger = ledger
 
-    def merge(self, batch: Iterable[Call]) -> Merged:
+    def merge(self, batch: Iterable[Call], complete: Callable[[Call], Call] = lambda call: call) -> Merged:
         """The calls that would be new; errors as ``Store.merge``."""
         calls = list(batch)
         held = set() if self._ledger is None else self._ledger.known([call.id for call in calls])
-        return self._scratch.merge(call for call in calls if call.id not in held)
+        return self._scratch.merge((call for call in calls if call.id not in held), complete)
 
     def insert_buckets(self, batch: Iterable[UsageBucket]) -> int:
         """How many buckets would be new; errors as ``Store.insert_buckets``."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from breakeven.errors import InputError, RecordRejected
 from breakeven.ledger.importers.fields import day_of
-from breakeven.ledger.importers.found import NO_OPTIONS, Importer, LeftOut, Options
+from breakeven.ledger.importers.found import NO_OPTIONS, Importer, LeftOut, Options, Problem
 from breakeven.ledger.importers.price import Pricer
 from breakeven.ledger.importers.reading import OpenFile
 from breakeven.ledger.importers.sources import Located
@@ -18,14 +19,18 @@ from breakeven.ledger.records import Call, UsageBucket
 from breakeven.ledger.rollup import exact
 from breakeven.ledger.store import Merged
 
-BATCH = 5000
+BATCH = 20_000
+"""Records to a transaction: it takes about a second, in which the gateway's journal holds its calls; smaller ones write
+the pages of the index over and over, because ids come in no order."""
 SHOWN_PROBLEMS = 5
+
+Record = TypeVar("Record", Call, UsageBucket)
 
 
 class Books(Protocol):
     """The part of the ledger's database that an import writes to."""
 
-    def merge(self, batch: Iterable[Call]) -> Merged:
+    def merge(self, batch: Iterable[Call], complete: Callable[[Call], Call]) -> Merged:
         """As ``Store.merge``."""
         ...
 
@@ -79,8 +84,8 @@ class Import:
     Args:
         books: where records go.
         pricer: prices them.
-        subscribed: whether subscriptions pay for the calls of sources that do not tell.
         options: what the user said of the files.
+        subscribed: whether subscriptions pay for the calls of sources that do not tell.
         progress: is told of bytes as they are read.
     """
 
@@ -98,7 +103,7 @@ class Import:
         self._options = options
         self._subscribed = subscribed
         self._progress = progress
-        self._accounts: dict[str, Account] = {}
+        self._sources: dict[str, _Source] = {}
 
     def run(self, files: Iterable[Located]) -> list[Account]:
         """Read all files; the account of each source.
@@ -107,61 +112,100 @@ class Import:
             InputError: a file cannot be read. What was read before is in the ledger.
             LedgerError: the ledger cannot be written; likewise.
         """
-        for file in files:
-            try:
+        try:
+            for file in files:
                 with file.path.open("rb") as stream:
                     self._read(OpenFile(file.path, stream, self._progress), file.importer)
-            except OSError as error:
-                raise InputError(f"{file.path} cannot be read: {error.strerror}") from error
-        return list(self._accounts.values())
+        except OSError as error:
+            raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+        finally:
+            for source in self._sources.values():
+                source.write()
+        return [source.account for source in self._sources.values()]
 
     def _read(self, file: OpenFile, importer: Importer) -> None:
-        account = self._accounts.setdefault(importer.name, Account(importer.name))
-        account.files += 1
-        calls: list[Call] = []
-        buckets: list[UsageBucket] = []
+        source = self._sources.get(importer.name)
+        if source is None:
+            source = self._sources[importer.name] = _Source(importer, self._books, self._completion(importer))
+        source.account.files += 1
         for found in importer.read(file, self._options):
-            if isinstance(found, Call):
-                calls.append(found)
-                if len(calls) >= BATCH:
-                    self._add_calls(account, file, importer, calls)
-            elif isinstance(found, UsageBucket):
-                buckets.append(found)
-                if len(buckets) >= BATCH:
-                    self._add_buckets(account, file, importer, buckets)
+            if isinstance(found, Problem):
+                source.skip(file.path, found.line, found.what)
             elif isinstance(found, LeftOut):
-                account.left_out[found.why] = account.left_out.get(found.why, 0) + 1
+                source.leave_out(found.why)
             else:
-                self._skip(account, file, found.line, found.what)
-        self._add_calls(account, file, importer, calls)
-        self._add_buckets(account, file, importer, buckets)
+                source.add(found, file.path)
 
-    def _add_calls(self, account: Account, file: OpenFile, importer: Importer, calls: list[Call]) -> None:
-        account.calls += len(calls)
+    def _completion(self, importer: Importer) -> _Completion:
+        if not importer.prices:
+            return _Completion(lambda call: call, lambda bucket: bucket)
         subscription = importer.subscription if self._subscribed else None
-        price = self._pricer.call
-        priced = [price(call, subscription=subscription) for call in calls] if importer.prices else list(calls)
-        calls.clear()
-        for merged in self._merged(account, file, priced):
-            self._count(account, merged)
+        return _Completion(lambda call: self._pricer.call(call, subscription=subscription), self._pricer.bucket)
 
-    def _merged(self, account: Account, file: OpenFile, calls: list[Call]) -> Iterator[Merged]:
-        """Add the calls that the database takes, and skip those that it refuses for their content."""
+
+class _Completion(NamedTuple):
+    """What remains to be done to records that are sure to be written."""
+
+    call: Callable[[Call], Call]
+    bucket: Callable[[UsageBucket], UsageBucket]
+
+
+class _Source:
+    """What one source's files held, and what of it waits to be written."""
+
+    def __init__(self, importer: Importer, books: Books, completion: _Completion) -> None:
+        self.account = Account(importer.name)
+        self._books = books
+        self._completion = completion
+        self._calls: list[tuple[Call, Path]] = []
+        self._buckets: list[tuple[UsageBucket, Path]] = []
+
+    def add(self, found: Call | UsageBucket, path: Path) -> None:
+        if isinstance(found, Call):
+            self._calls.append((found, path))
+        else:
+            self._buckets.append((found, path))
+        if len(self._calls) + len(self._buckets) >= BATCH:
+            self.write()
+
+    def skip(self, path: Path, line: int | None, what: str) -> None:
+        self.account.skipped += 1
+        if len(self.account.problems) < SHOWN_PROBLEMS:
+            self.account.problems.append(ShownProblem(str(path), line, what))
+
+    def leave_out(self, why: str) -> None:
+        self.account.left_out[why] = self.account.left_out.get(why, 0) + 1
+
+    def write(self) -> None:
+        calls, self._calls = self._calls, []
+        buckets, self._buckets = self._buckets, []
+        self.account.calls += len(calls)
+        self.account.buckets += len(buckets)
+        self._taken(calls, self._merge)
+        self._taken(buckets, self._insert)
+
+    def _taken(self, records: list[tuple[Record, Path]], write: Callable[[list[Record]], None]) -> None:
+        """Write the records that the database takes, and skip those that it refuses for their content."""
+        if not records:
+            return
         try:
-            yield self._books.merge(calls)
+            write([record for record, _ in records])
         except RecordRejected as error:
-            if len(calls) == 1:
-                self._skip(account, file, None, str(error))
+            if len(records) == 1:
+                self.skip(records[0][1], None, str(error))
                 return
-            half = len(calls) // 2
-            yield from self._merged(account, file, calls[:half])
-            yield from self._merged(account, file, calls[half:])
+            half = len(records) // 2
+            self._taken(records[:half], write)
+            self._taken(records[half:], write)
 
-    def _count(self, account: Account, merged: Merged) -> None:
+    def _merge(self, calls: list[Call]) -> None:
+        merged, account = self._books.merge(calls, self._completion.call), self.account
         account.new_calls += len(merged.new)
         account.grown_calls += len(merged.grown)
+        if merged.new:
+            times = [call.received_at for call in merged.new]
+            self._cover(min(times), max(times))
         for call in merged.new:
-            _cover(account, day_of(call.received_at))
             for attempt in call.attempts:
                 account.tokens += 0 if attempt.tokens is None else attempt.tokens.total
                 if attempt.money.billed is None:
@@ -169,33 +213,11 @@ class Import:
                 else:
                     account.billed_usd = exact.add(account.billed_usd, attempt.money.billed)
 
-    def _add_buckets(self, account: Account, file: OpenFile, importer: Importer, buckets: list[UsageBucket]) -> None:
-        account.buckets += len(buckets)
-        priced = [self._pricer.bucket(bucket) for bucket in buckets] if importer.prices else list(buckets)
-        buckets.clear()
-        self._insert(account, file, priced)
+    def _insert(self, buckets: list[UsageBucket]) -> None:
+        self.account.new_buckets += self._books.insert_buckets([self._completion.bucket(bucket) for bucket in buckets])
+        self._cover(min(bucket.start for bucket in buckets), max(bucket.start for bucket in buckets))
 
-    def _insert(self, account: Account, file: OpenFile, buckets: list[UsageBucket]) -> None:
-        """As ``_merged``, for buckets."""
-        try:
-            account.new_buckets += self._books.insert_buckets(buckets)
-        except RecordRejected as error:
-            if len(buckets) == 1:
-                self._skip(account, file, None, str(error))
-                return
-            half = len(buckets) // 2
-            self._insert(account, file, buckets[:half])
-            self._insert(account, file, buckets[half:])
-        else:
-            for bucket in buckets:
-                _cover(account, day_of(bucket.start))
-
-    def _skip(self, account: Account, file: OpenFile, line: int | None, what: str) -> None:
-        account.skipped += 1
-        if len(account.problems) < SHOWN_PROBLEMS:
-            account.problems.append(ShownProblem(str(file.path), line, what))
-
-
-def _cover(account: Account, day: str) -> None:
-    account.first_day = day if account.first_day is None else min(account.first_day, day)
-    account.last_day = day if account.last_day is None else max(account.last_day, day)
+    def _cover(self, first: float, last: float) -> None:
+        account, first_day, last_day = self.account, day_of(first), day_of(last)
+        account.first_day = first_day if account.first_day is None else min(account.first_day, first_day)
+        account.last_day = last_day if account.last_day is None else max(account.last_day, last_day)

@@ -57,7 +57,7 @@ def imported_call(
     """
     if tokens is not None and tokens.total >= MOST:
         raise ValueError(f"{tokens.total} tokens in one call")
-    if any(text is not None and "\0" in text for text in (call_id, provider, model, model_asked, key, agent, task)):
+    if "\0" in "".join(filter(None, (call_id, provider, model, model_asked, key, agent, task))):
         raise ValueError("a name with a NUL in it")
     attempt = Attempt(
         number=1,
