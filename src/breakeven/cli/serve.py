@@ -35,13 +35,11 @@ def register(app: typer.Typer) -> None:
         as_json: bool = typer.Option(False, "--json", help="Announce readiness as one JSON line on standard output."),
     ) -> None:
         """Serve OpenAI's and Anthropic's dialects, local first, and meter every call."""
-        import logging
-
         from breakeven.config import find_file
         from breakeven.config.watch import LiveSettings
+        from breakeven.gateway.logs import configure_logging
         from breakeven.gateway.server import new_event_loop
 
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         with console.reporting_errors():
             path = find_file(config)
             live = LiveSettings(
@@ -49,6 +47,7 @@ def register(app: typer.Typer) -> None:
                 _with_flags(console.load_settings(path), host, port, model),
                 adjust=lambda settings: _with_flags(settings, host, port, model),
             )
+            configure_logging(live.current.gateway)
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 runner.run(_serve(live, as_json=as_json))
 

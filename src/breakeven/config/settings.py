@@ -29,6 +29,10 @@ class GatewaySettings(Section):
     """How long calls in flight may go on after SIGTERM."""
     heartbeat_seconds: float = Field(default=10.0, gt=0)
     """Pause between heartbeats in a stream that has no words yet, so that no client gives up on a loading model."""
+    log_format: Literal["text", "json"] = "text"
+    """How the log on standard error is written: for people, or as one JSON object a line."""
+    log_calls: bool = False
+    """Log a line for each call: outcome, provider, seconds, cost; never prompts, answers or secrets."""
     traces: bool = False
     """Send OpenTelemetry spans, without prompts or answers, where the standard `OTEL_EXPORTER_OTLP_…` variables say."""
 

@@ -31,6 +31,7 @@ from breakeven.gateway.decisions import Decisions
 from breakeven.gateway.desk import Desk, Readiness
 from breakeven.gateway.gauges import gauges
 from breakeven.gateway.keys import require_key_beyond_loopback
+from breakeven.gateway.logs import log_call
 from breakeven.gateway.metering import Energy, Metering
 from breakeven.gateway.metrics import Metrics
 from breakeven.gateway.peers import Board
@@ -197,6 +198,8 @@ async def assemble(
         decisions = Decisions()
         metrics = Metrics(lambda: gauges(assembly.desk))
         observers: list[Callable[[Call], None]] = [metrics.observe, decisions.observe]
+        if settings.gateway.log_calls:
+            observers.append(log_call)
         if settings.gateway.traces:
             observers.append(stack.enter_context(exporting_spans()))
         board = Board(accounts.verdicts)
