@@ -238,6 +238,7 @@ def test_the_books_agree_with_the_invoices(tmp_path: Path) -> None:
         assert found.agreed_sums[provider] == _minus(_sum(billed(total) for total in owed), _sum(charged))
         for guess, charge in estimates:
             assert _prompt(guess) == pytest.approx(_prompt(charge), rel=0.35, abs=10)
+        assert _prompt(_sum(guessed)) == pytest.approx(_prompt(_sum(charged)), rel=0.05)
         assert 0.4 < _sum(guessed).output / _sum(charged).output < 1.6
         assert _sum(guessed).micro_usd > _sum(charged).micro_usd / 2
 

@@ -83,7 +83,10 @@ class Embeddings(PlannedCall):
             return Failed(error)
         body = encode(without_labels({**self._document, "model": route.model}))
         outgoing = ProviderRequest("/embeddings", body, clearance=permit, hints=self.hints("", 0))
-        exchange = Exchange(route, planned.reason, self.booking.arrival, self.desk.occupancy, self._characters)
+        desk = self.desk
+        exchange = Exchange(
+            route, planned.reason, self.booking.arrival, desk.occupancy, desk.metering.ratios, self._characters
+        )
         try:
             whole = await _ask(route, outgoing)
         except BreakevenError as error:

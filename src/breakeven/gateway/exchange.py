@@ -9,7 +9,8 @@ from typing import Protocol
 from breakeven.box.occupancy import Occupancy
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import BreakevenError, DeadlineExceeded, StreamCut, Unanswered
-from breakeven.gateway.metering import Observation, estimate_tokens
+from breakeven.gateway.metering import Observation
+from breakeven.gateway.token_ratios import TokenRatios
 from breakeven.ledger.records import CountedBy, Durations, Outcome
 from breakeven.routing.table import Route
 from breakeven.wire.reader import EngineTimings
@@ -67,16 +68,25 @@ class Exchange:
 
     Args:
         arrival: of the call, from which the client waits for the first token.
+        ratios: taught by what a provider counted, asked where nobody did.
     """
 
     def __init__(
-        self, route: Route, reason: str, arrival: Arrival, occupancy: Occupancy, prompt_characters: int
+        self,
+        route: Route,
+        reason: str,
+        arrival: Arrival,
+        occupancy: Occupancy,
+        ratios: TokenRatios,
+        prompt_characters: int,
     ) -> None:
         self.route = route
         self._reason = reason
         self._arrival = arrival
         self._began = Arrival.now()
         self._occupancy = occupancy
+        self._ratios = ratios
+        self._target = (route.provider.name, route.model)
         self._prompt_characters = prompt_characters
         self._ticket = occupancy.enter() if route.provider.locality == "local" else None
         self._first_token: float | None = None
@@ -114,11 +124,13 @@ class Exchange:
 
     def _count(self, read: Counted, timings: EngineTimings | None) -> tuple[TokenCounts, CountedBy]:
         by_server: CountedBy = "engine" if self.route.provider.is_engine else "provider"
+        characters = self._prompt_characters, read.text_characters
         if read.usage is not None and read.finished:
+            self._ratios.learn(self._target, *characters, read.usage)
             return read.usage, by_server
         if timings is not None:
             return timings.tokens, by_server
-        estimate = estimate_tokens(self._prompt_characters, read.text_characters)
+        estimate = self._ratios.estimate(self._target, *characters)
         if read.usage is None:
             return estimate, "estimate"
         # Cut short: the prompt was counted at the start, the output by what had arrived.

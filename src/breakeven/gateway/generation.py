@@ -110,7 +110,10 @@ class Generation(PlannedCall):
             dialects.reader(dialect, pass_usage=self._request.wants_usage, fold=not passing or self._gated),
         )  # fmt: skip
         reader = answer.reader
-        exchange = Exchange(route, planned.reason, self.booking.arrival, self.desk.occupancy, self._characters)
+        desk = self.desk
+        exchange = Exchange(
+            route, planned.reason, self.booking.arrival, desk.occupancy, desk.metering.ratios, self._characters
+        )
         self.delivery.keep_alive(at_once=route.provider.availability() == "loading")
         try:
             async with _within(turn.seconds_left), route.provider.send(outgoing) as reply:

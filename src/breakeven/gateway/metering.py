@@ -10,6 +10,7 @@ from typing import Protocol
 from breakeven.catalog.prices import PriceBook, PriceRow
 from breakeven.economics.local import BoxCost, LocalCost, local_cost
 from breakeven.economics.tokens import TokenCounts
+from breakeven.gateway import token_ratios
 from breakeven.ledger.pricing import priced, provenance
 from breakeven.ledger.records import (
     Attempt,
@@ -20,8 +21,8 @@ from breakeven.ledger.records import (
 )
 from breakeven.providers.base import Provider
 
-CHARACTERS_PER_TOKEN = 4
-"""Rule of thumb for estimates; attempts that use it are marked ``estimate``."""
+CHARACTERS_PER_TOKEN = token_ratios.CHARACTERS_PER_TOKEN
+"""Rule of thumb before a call, when all that is known is the length of its text."""
 
 
 class Energy(Protocol):
@@ -57,6 +58,9 @@ class Observation:
 class Metering:
     """Prices observations.
 
+    Attributes:
+        ratios: what was learned of the models' tokens.
+
     Args:
         book: model prices with their provenance.
         reference: provider and model of the price book that local calls are compared with.
@@ -65,6 +69,7 @@ class Metering:
     """
 
     def __init__(self, book: PriceBook, reference: tuple[str, str], box: BoxCost | None, energy: Energy) -> None:
+        self.ratios = token_ratios.TokenRatios()
         self._book = book
         self._reference = reference
         self._box = box
@@ -126,9 +131,3 @@ class Metering:
 def exact_seconds(seconds: float) -> Decimal:
     """A measured duration as a Decimal of whole microseconds, the clock's own resolution."""
     return Decimal(round(seconds * 1_000_000)).scaleb(-6)
-
-
-def estimate_tokens(prompt_characters: int, output_characters: int) -> TokenCounts:
-    """Counts for a stream that broke off before anybody counted: four characters to the token."""
-    prompt, output = (-(-count // CHARACTERS_PER_TOKEN) for count in (prompt_characters, output_characters))
-    return TokenCounts(uncached_input=prompt, output=output)
