@@ -236,6 +236,7 @@ BROKEN: list[tuple[Dialect, bytes]] = [
     ("openai", encode_event(b'{"choices": 7}')),
     ("anthropic", encode_event(b"[]")),
     ("anthropic", encode_event(b'{"type": 7}')),
+    ("anthropic", encode_event(b"[" * 100_000)),
     ("responses", encode_event(b"nonsense")),
     ("responses", encode_event(b'{"type": "response.completed", "response": 7}')),
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from breakeven.wire.anthropic_messages import read_usage
-from breakeven.wire.body import Json, as_list, as_text, encode
+from breakeven.wire.body import MISSHAPEN, Json, as_list, as_text, encode
 from breakeven.wire.reader import Finish, StreamReader, ToolCall
 from breakeven.wire.sse import event_data
 
@@ -85,7 +85,7 @@ class MessageReader(StreamReader):
                 self.started = True
             if self.answer is not None:
                 self.answer.add(_decode(data))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError) as error:
+        except MISSHAPEN as error:
             self._broken("message event", error)
             return None
         if read.error is not None or read.type == "error":

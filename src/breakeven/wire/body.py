@@ -10,6 +10,9 @@ from breakeven.errors import MalformedBody
 
 Json = dict[str, Any]
 
+MISSHAPEN = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What reading a document raises that is no JSON, or lacks a field, or holds another type there than it should."""
+
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 

@@ -15,7 +15,7 @@ from breakeven.wire import (
     responses_events,
 )
 from breakeven.wire.anthropic_stream import MessageReader
-from breakeven.wire.body import Json, encode, without_labels
+from breakeven.wire.body import MISSHAPEN, Json, encode, without_labels
 from breakeven.wire.openai_stream import ChatReader
 from breakeven.wire.reader import StreamReader
 from breakeven.wire.request import Dialect, ModelRequest
@@ -23,7 +23,7 @@ from breakeven.wire.responses_stream import ResponseReader
 from breakeven.wire.sse import encode_event
 from breakeven.wire.translation.chat_to_messages import chat_to_messages
 from breakeven.wire.translation.chat_to_responses import chat_to_responses
-from breakeven.wire.translation.events import MISSHAPEN, Chained, EventTranslator
+from breakeven.wire.translation.events import Chained, EventTranslator
 from breakeven.wire.translation.message_answers import completion_to_message, message_to_completion
 from breakeven.wire.translation.message_streams import ChunksToMessageEvents, MessageEventsToChunks
 from breakeven.wire.translation.messages_to_chat import messages_to_chat

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from breakeven.wire.body import Json
+from breakeven.wire.body import MISSHAPEN, Json, as_text
 from breakeven.wire.openai_chat import read_usage
+from breakeven.wire.openai_quirks import CallNumbers, plain
 from breakeven.wire.reader import EngineTimings, Finish, StreamReader, ToolCall
 from breakeven.wire.sse import DONE, encode_event, event_data
 
@@ -42,9 +43,21 @@ class _Delta(msgspec.Struct):
     refusal: Any = None
     tool_calls: list[_ToolCall] | None = None
 
+    def says_only_text(self) -> bool:
+        """Whether this is a piece like nearly all of them."""
+        return (
+            type(self.content) is str
+            and self.content != ""
+            and self.tool_calls is None
+            and self.reasoning_content is None
+            and self.reasoning is None
+        )
+
     def generated_characters(self) -> int:
         """Characters of generated text in this piece, tool arguments included."""
-        texts = [self.content, self.reasoning_content, self.reasoning, self.refusal]
+        said = plain({"content": self.content}) if isinstance(self.content, list) else {"content": self.content}
+        texts = [said["content"], said.get("reasoning_content")]
+        texts += [self.reasoning_content, self.reasoning, self.refusal]
         calls = [call.function for call in self.tool_calls or () if call.function is not None]
         texts += [text for call in calls for text in (call.name, call.arguments)]
         return sum(len(text) for text in texts if isinstance(text, str))
@@ -95,7 +108,7 @@ class ChatReader(StreamReader):
             else:
                 whole = _decode(data)
                 chunk = msgspec.convert(whole, _Chunk)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except MISSHAPEN as error:
             self._broken("chat chunk", error)
             return None
         if chunk.error is not None:
@@ -111,7 +124,7 @@ class ChatReader(StreamReader):
         for choice in chunk.choices or ():
             delta = choice.delta
             if delta is not None:
-                if type(delta.content) is str and delta.tool_calls is None and delta.reasoning_content is None:
+                if delta.says_only_text():
                     size = len(delta.content)
                 else:
                     size = delta.generated_characters()
@@ -146,6 +159,7 @@ class AnswerFold:
     def __init__(self) -> None:
         self._document: Json = {}
         self._choices: dict[int, Json] = {}
+        self._numbers: dict[int, CallNumbers] = {}
 
     def add(self, chunk: Json) -> None:
         """Take in one chunk."""
@@ -161,7 +175,8 @@ class AnswerFold:
                     "finish_reason": None,
                 },
             )
-            _merge_message(choice["message"], part.get("delta") or {})
+            numbers = self._numbers.setdefault(choice["index"], CallNumbers())
+            _merge_message(choice["message"], part.get("delta") or {}, numbers)
             for key, value in part.items():
                 if key == "logprobs":
                     _merge_logprobs(choice, value)
@@ -178,8 +193,7 @@ class AnswerFold:
 
     def text(self) -> str:
         """The first choice's text, reasoning left out."""
-        content = self._first().get("content")
-        return content if isinstance(content, str) else ""
+        return as_text(plain(self._first()).get("content"))
 
     def tool_calls(self) -> list[ToolCall]:
         """The tools the first choice calls."""
@@ -191,12 +205,12 @@ class AnswerFold:
         return message
 
 
-def _merge_message(message: Json, delta: Json) -> None:
+def _merge_message(message: Json, delta: Json, numbers: CallNumbers) -> None:
     for key, value in delta.items():
         if value is None:
             message.setdefault(key, None)
         elif key == "tool_calls":
-            _merge_tool_calls(message.setdefault("tool_calls", []), value)
+            _merge_tool_calls(message.setdefault("tool_calls", []), value, numbers)
         elif key == "role":
             message["role"] = value
         else:
@@ -213,9 +227,9 @@ def _joined(before: Any, more: Any) -> Any:
     return more
 
 
-def _merge_tool_calls(calls: list[Json], deltas: list[Json]) -> None:
+def _merge_tool_calls(calls: list[Json], deltas: list[Json], numbers: CallNumbers) -> None:
     for delta in deltas:
-        index = delta["index"] if delta.get("index") is not None else len(calls)
+        index = numbers.number(delta)
         while len(calls) <= index:
             calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
         call = calls[index]

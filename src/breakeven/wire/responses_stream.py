@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from breakeven.wire.body import Json, as_list, as_object, as_text
+from breakeven.wire.body import MISSHAPEN, Json, as_list, as_object, as_text
 from breakeven.wire.reader import Finish, StreamReader, ToolCall
 from breakeven.wire.responses import read_usage
 from breakeven.wire.sse import DONE, event_data
@@ -68,7 +68,7 @@ class ResponseReader(StreamReader):
             response: Json = {**whole["response"]} if read.type in _ENDINGS else {}
             if self.answer is not None:
                 self.answer.add(whole)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError) as error:
+        except MISSHAPEN as error:
             self._broken("response event", error)
             return None
         self.events_seen = read.sequence_number + 1

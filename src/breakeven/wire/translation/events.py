@@ -5,12 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from breakeven.errors import StreamCut
-from breakeven.wire.body import Json
+from breakeven.wire.body import MISSHAPEN, Json
 from breakeven.wire.sse import DONE, EventSplitter, event_data
 
 _decode = msgspec.json.Decoder().decode
-MISSHAPEN = (AttributeError, LookupError, TypeError, ValueError)
-"""What handling a document raises in which a field holds another type than its dialect says, or is missing."""
 
 
 class Chained:

@@ -9,6 +9,7 @@ import msgspec
 from breakeven.errors import UpstreamError
 from breakeven.wire import anthropic_messages, openai_chat
 from breakeven.wire.body import Json
+from breakeven.wire.openai_quirks import plain
 from breakeven.wire.translation.chat_to_messages import tool_id
 from breakeven.wire.translation.messages_to_chat import tool_call
 from breakeven.wire.translation.reasoning import block_of_detail, detail_of_block, is_signed
@@ -66,12 +67,12 @@ def completion_to_message(completion: Json) -> Json:
         UpstreamError: when the model called a tool with something that is no JSON object.
     """
     choice: Json = (completion.get("choices") or [{}])[0]
-    answer: Json = choice.get("message") or {}
+    answer = plain(choice.get("message") or {})
     finish, calls = choice.get("finish_reason"), answer.get("tool_calls") or []
     blocks: list[Json] = [
         block for detail in answer.get("reasoning_details") or () if (block := block_of_detail(detail)) is not None
     ]
-    thinking = answer.get("reasoning_content") or answer.get("reasoning")
+    thinking = answer.get("reasoning_content")
     if thinking and not blocks:
         blocks.append({"type": "thinking", "thinking": thinking, "signature": ""})
     blocks += [{"type": "text", "text": text} for text in (answer.get("content"), answer.get("refusal")) if text]

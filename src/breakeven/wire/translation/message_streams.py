@@ -8,6 +8,7 @@ from breakeven.wire import anthropic_messages, openai_chat
 from breakeven.wire.anthropic_stream import encode_event as encode_message_event
 from breakeven.wire.anthropic_stream import merge_usage
 from breakeven.wire.body import Json, encode
+from breakeven.wire.openai_quirks import CallNumbers, plain
 from breakeven.wire.sse import DONE, encode_event
 from breakeven.wire.translation.chat_to_messages import tool_id
 from breakeven.wire.translation.events import EventTranslator
@@ -27,6 +28,7 @@ class ChunksToMessageEvents(EventTranslator):
         self._blocks = 0
         self._open: str | None = None
         self._tools: dict[int, _ToolBlock] = {}
+        self._numbers = CallNumbers()
         self._finish: str | None = None
         self._refuses = False
         self._usage: Any = None
@@ -53,12 +55,11 @@ class ChunksToMessageEvents(EventTranslator):
         for choice in event.get("choices") or ():
             if choice.get("index", 0) == 0:
                 self._start(out)
-                self._delta(choice.get("delta") or {}, out)
+                self._delta(plain(choice.get("delta") or {}), out)
                 self._finish = choice.get("finish_reason") or self._finish
 
     def _delta(self, delta: Json, out: list[bytes]) -> None:
-        thinking = delta.get("reasoning_content") or delta.get("reasoning")
-        if thinking:
+        if thinking := delta.get("reasoning_content"):
             self._text(out, "thinking", {"type": "thinking", "thinking": "", "signature": ""}, thinking)
         for key in ("content", "refusal"):
             if delta.get(key):
@@ -107,9 +108,7 @@ class ChunksToMessageEvents(EventTranslator):
         self._open = None
 
     def _tool(self, call: Json, out: list[bytes]) -> None:
-        index = call.get("index")
-        if index is None:
-            index = len(self._tools) if call.get("id") else max(self._tools, default=0)
+        index = self._numbers.number(call)
         function = call.get("function") or {}
         tool = self._tools.get(index)
         if tool is None:

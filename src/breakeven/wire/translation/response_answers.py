@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from breakeven.wire import openai_chat, responses
 from breakeven.wire.body import Json
+from breakeven.wire.openai_quirks import plain
 from breakeven.wire.responses_events import FunctionCall, Item, Message, Reasoning, ResponseEvents
 from breakeven.wire.translation.reasoning import chat_details, seal_of_detail
 
@@ -65,7 +66,7 @@ def completion_to_response(completion: Json, request: Json, *, created: int) -> 
     counts = openai_chat.read_usage(completion.get("usage"))
     head = shell(request, identifier=identifier, model=completion.get("model") or "", created=created)
     events = ResponseEvents(head)
-    for item, pieces in _items(choice.get("message") or {}, identifier):
+    for item, pieces in _items(plain(choice.get("message") or {}), identifier):
         events.add(item)
         for kind, text in pieces:
             if isinstance(item, FunctionCall):
@@ -83,7 +84,7 @@ def _items(answer: Json, identifier: str) -> list[tuple[Item, list[tuple[str, st
     """Items of output, each with its pieces of text by their kind."""
     items: list[tuple[Item, list[tuple[str, str]]]] = []
     details = answer.get("reasoning_details") or []
-    thinking = answer.get("reasoning_content") or answer.get("reasoning") or ""
+    thinking = answer.get("reasoning_content")
     for index, detail in enumerate(details):
         thought = Reasoning(f"{responses.OWN_REASONING}{identifier}_{index}")
         thought.signature = seal_of_detail(detail)

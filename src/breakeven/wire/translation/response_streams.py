@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from breakeven.wire import openai_chat, responses
 from breakeven.wire.body import Json, encode
+from breakeven.wire.openai_quirks import CallNumbers, plain
 from breakeven.wire.responses_events import FunctionCall, Item, Message, Reasoning, ResponseEvents
 from breakeven.wire.sse import DONE, encode_event
 from breakeven.wire.translation.events import EventTranslator
@@ -33,6 +34,7 @@ class ChunksToResponseEvents(EventTranslator):
         self._model = ""
         self._open: Item | None = None
         self._calls: dict[int, FunctionCall] = {}
+        self._numbers = CallNumbers()
         self._finish: str | None = None
         self._usage: Any = None
 
@@ -53,7 +55,7 @@ class ChunksToResponseEvents(EventTranslator):
         for choice in event.get("choices") or ():
             if choice.get("index", 0) == 0:
                 events = self._started()
-                self._delta(choice.get("delta") or {}, events)
+                self._delta(plain(choice.get("delta") or {}), events)
                 self._finish = choice.get("finish_reason") or self._finish
                 out.append(events.take())
 
@@ -65,8 +67,7 @@ class ChunksToResponseEvents(EventTranslator):
         return self._events
 
     def _delta(self, delta: Json, events: ResponseEvents) -> None:
-        thinking = delta.get("reasoning_content") or delta.get("reasoning")
-        if thinking:
+        if thinking := delta.get("reasoning_content"):
             self._thought(events).write(events, "reasoning_text", thinking)
         for detail in delta.get("reasoning_details") or ():
             self._thought(events).signature = seal_of_detail(detail)
@@ -104,9 +105,7 @@ class ChunksToResponseEvents(EventTranslator):
         self._open = None
 
     def _call(self, call: Json, events: ResponseEvents) -> None:
-        index = call.get("index")
-        if index is None:
-            index = len(self._calls) if call.get("id") else max(self._calls, default=0)
+        index = self._numbers.number(call)
         function = call.get("function") or {}
         made = self._calls.get(index)
         if made is None:
