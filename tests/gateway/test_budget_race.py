@@ -118,6 +118,35 @@ def test_a_restarted_gateway_knows_what_was_spent(sim: SimulatedCloud, tmp_path:
     assert invoiced(sim) == spent
 
 
+def test_a_spent_budget_that_says_local_is_served_by_the_house(
+    serve: Callable[..., RunningGateway], sim: SimulatedCloud
+) -> None:
+    settings = document(sim, budgets={"dollar": {"usd": "0.00", "on_exhausted": "local"}})
+    settings["providers"]["house"] = {"base_url": f"{sim.url}/v1", "key": "env:SIM_KEY"}
+    settings["models"]["local"] = {"provider": "house", "model": GPT}
+    gateway = serve(settings, KEY)
+    answer = gateway.client().chat.completions.with_raw_response.create(**ASKED)
+    assert answer.headers["x-breakeven-served-by"] == f"house/{GPT}"
+    assert "budget" in answer.headers["x-breakeven-reason"]
+
+
+def test_a_key_over_its_rate_is_told_when_to_come_back(
+    serve: Callable[..., RunningGateway], sim: SimulatedCloud
+) -> None:
+    secret = "desk-secret-of-the-house"
+    gateway = serve(
+        document(sim, keys={"desk": {"secret": "env:DESK_KEY", "rpm": 1, "task": "tag"}}), KEY | {"DESK_KEY": secret}
+    )
+    client = gateway.client(secret)
+    client.chat.completions.create(**ASKED, extra_headers={"x-breakeven-task": "route"})
+    with pytest.raises(openai.RateLimitError) as refused:
+        client.chat.completions.create(**ASKED)
+    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+    assert refused.value.code == "rate_limit_exceeded"
+    (booked, *_) = gateway.calls()
+    assert (booked.key, booked.task) == ("desk", "tag")
+
+
 @pytest.mark.postgres
 def test_two_gateways_on_one_database_spend_at_most_a_dollar_together(
     sim: SimulatedCloud, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch

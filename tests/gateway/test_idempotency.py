@@ -139,6 +139,25 @@ def test_an_answer_outlives_a_restart(sim: SimulatedCloud, tmp_path: Path) -> No
     assert billed(sim) == 1
 
 
+def test_who_has_the_last_byte_pays_no_second_time_though_the_gateway_is_killed(
+    sim: SimulatedCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (KEY | CALLERS).items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "breakeven.toml"
+    file.write_text(toml(with_keys(sim)))
+    answers = []
+    for stream in (False, True):
+        with gateway_process(tmp_path / "home", file) as (process, port):
+            answers.append(post(f"http://127.0.0.1:{port}", f"{stream}", stream=stream))
+            process.kill()
+    with gateway_process(tmp_path / "home", file) as (_, port):
+        again = [post(f"http://127.0.0.1:{port}", f"{stream}", stream=stream) for stream in (False, True)]
+    assert [answer.body for answer in again] == [answer.body for answer in answers]
+    assert [answer.replayed for answer in again] == [True, True]
+    assert billed(sim) == 2
+
+
 @pytest.mark.postgres
 def test_two_gateways_on_one_database_pay_once(
     sim: SimulatedCloud, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch

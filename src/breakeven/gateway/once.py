@@ -9,7 +9,7 @@ from breakeven.accounts.answers import Answer, fingerprint
 from breakeven.gateway.asgi import Message, Receive, Send
 from breakeven.gateway.call import PlannedCall, Visit
 from breakeven.gateway.desk import Desk
-from breakeven.gateway.recorder import Recorder, replay
+from breakeven.gateway.recorder import LastHeld, Recorder, replay
 
 KEY_HEADERS = (b"idempotency-key", b"x-breakeven-idempotency-key")
 
@@ -19,8 +19,8 @@ async def answer_once(
 ) -> None:
     """Serve a call, or give the answer it had before.
 
-    A call with a key goes on when its caller leaves: whoever sends the key again finds the answer and nobody pays for
-    it twice.
+    A call with a key goes on when its caller leaves, and its answer is kept before its last byte goes out: whoever
+    sends the key again finds the answer, and nobody pays for it twice.
 
     Raises:
         BreakevenError: as ``PlannedCall.serve``, and when the key is unfit or names another request.
@@ -34,7 +34,8 @@ async def answer_once(
     if isinstance(begun, Answer):
         await replay(send, begun)
         return
-    recorder = Recorder(send)
+    held = LastHeld(send)
+    recorder = Recorder(held)
     serving = call(recorder)
     try:
         await serving.serve(_never)
@@ -43,6 +44,7 @@ async def answer_once(
             await begun.finish(recorder.answer())
         else:
             await begun.abandon()
+        await held.let_go()
 
 
 async def _never() -> Message:

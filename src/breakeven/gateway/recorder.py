@@ -35,6 +35,26 @@ class Recorder:
         return Answer(self._start["status"], headers, b"".join(self._body))
 
 
+class LastHeld:
+    """Passes an answer on, save its last message, which waits until it is let go."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._last: Message | None = None
+
+    async def __call__(self, message: Message) -> None:
+        """Pass one message on, or hold it back."""
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._last = message
+        else:
+            await self._send(message)
+
+    async def let_go(self) -> None:
+        """Send the last message, if there is one."""
+        if self._last is not None:
+            await self._send(self._last)
+
+
 async def replay(send: Send, answer: Answer) -> None:
     """An answer given before, marked as such; it keeps the id of the call that was paid for and costs nothing more."""
     kept = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers if name != COST]
