@@ -54,8 +54,10 @@ def test_one_point_of_each_is_enough_and_is_taken_as_proportional():
     assert times.step_seconds(3, 0) == pytest.approx(0.02 + 2 * 0.005)
 
 
-def test_a_token_beside_a_prompt_costs_its_arithmetic_and_its_cache_not_a_pass_of_its_own():
-    assert MEASURED.riding_seconds(2, 500) == pytest.approx(2 * 0.006 + 2 * 1e-5 * 500, rel=1e-3)
+def test_tokens_beside_a_prompt_pass_over_the_weights_with_its_first_token():
+    assert MEASURED.riding_seconds(2, 500) == pytest.approx(step(3, 500) - 0.006, rel=1e-3)
+    assert MEASURED.riding_seconds(2, 500, prompts=2) == pytest.approx(step(4, 500) - 2 * 0.006, rel=1e-3)
+    assert MEASURED.riding_seconds(0, 500) == 0
 
 
 @pytest.mark.parametrize(("prefills", "decodes"), [((), (DecodeTime(1, 1, 1),)), ((PrefillTime(1, 1),), ())])

@@ -82,8 +82,8 @@ class _Slot:
     sent_at: float = 0.0
     started_at: float = 0.0
     first_token_at: float = 0.0
+    found: int = 0
     position: int = 0
-    computed: int = 0
     left: int = 0
 
     @property
@@ -125,7 +125,7 @@ class _Engine:
             self._exchange(slot, call.prompt)
         found = min(common_prefix(slot.held, call.prompt), len(call.prompt) - 1)
         slot.held, slot.call, slot.caller, slot.sent_at, slot.started_at = (), call, caller, sent_at, self.now
-        slot.position, slot.computed, slot.left = found, len(call.prompt) - found, call.output_tokens
+        slot.found, slot.position, slot.left = found, found, call.output_tokens
 
     def _exchange(self, slot: _Slot, prompt: tuple[int, ...]) -> None:
         if slot.held and not any(common_prefix(kept, slot.held) == len(slot.held) for kept in self.host):
@@ -154,9 +154,10 @@ class _Engine:
         return [self._release(slot) for slot in self.slots if slot.decoding and slot.left == 0]
 
     def _mixed_step(self, prefilling: list[_Slot], decoding: list[_Slot]) -> None:
-        seconds, room = self.times.pass_seconds, self.batch_tokens - len(decoding)
+        begun = any(slot.position == slot.found for slot in prefilling)
+        seconds, room = (self.times.pass_seconds if begun else 0.0), self.batch_tokens - len(decoding)
         if decoding:
-            seconds += self.times.riding_seconds(len(decoding), _mean_context(decoding))
+            seconds += self.times.riding_seconds(len(decoding), _mean_context(decoding), len(prefilling))
         ended = []
         for slot in prefilling:
             assert slot.call is not None  # noqa: S101  it is in prefill
@@ -187,7 +188,8 @@ class _Engine:
 
     def _release(self, slot: _Slot) -> CallServed:
         assert slot.call is not None  # noqa: S101  it just ended
-        served = CallServed(slot.caller, slot.sent_at, slot.started_at, slot.first_token_at, self.now, slot.computed)
+        computed = len(slot.call.prompt) - slot.found
+        served = CallServed(slot.caller, slot.sent_at, slot.started_at, slot.first_token_at, self.now, computed)
         answer = (UNKNOWN_TOKEN,) * slot.call.output_tokens
         slot.held, slot.call, slot.free_since = slot.call.prompt + answer, None, self.now
         return served

@@ -7,6 +7,7 @@ answers at once can be asked for.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -74,62 +75,77 @@ class StepTimes:
         return fixed, linear, square
 
     @cached_property
-    def _decode_fits(self) -> tuple[tuple[int, float, float], ...]:
-        """(n, b, q) of T(n, ctx) = b + q·ctx for each measured n, rising."""
-        fits: list[tuple[int, float, float]] = []
-        for parallel in sorted({point.parallel for point in self.decode}):
-            points = [point for point in self.decode if point.parallel == parallel]
-            context = np.array([point.context_tokens for point in points], float)
-            columns = np.stack((np.ones_like(context), context), axis=1)
-            base, slope = _fit(columns, np.array([point.seconds for point in points]))
-            if len(points) == 1 and fits:  # one context says nothing of the slope: it grows as the answers do
-                slope = fits[0][2] * parallel / fits[0][0]
-                base = max(0.0, points[0].seconds - slope * points[0].context_tokens)
-            fits.append((parallel, base, slope))
-        return tuple(fits)
+    def _decode_fit(self) -> tuple[tuple[int, ...], tuple[float, ...], float]:
+        """The n measured, their b_n, and q of T(n, ctx) = b_n + q·n·ctx: each answer reads its own cache."""
+        counts = sorted({point.parallel for point in self.decode})
+        rows = [
+            [*(float(point.parallel == count) for count in counts), float(point.parallel * point.context_tokens)]
+            for point in self.decode
+        ]
+        *bases, slope = _fit(np.array(rows), np.array([point.seconds for point in self.decode]))
+        return tuple(counts), tuple(bases), slope
+
+    @cached_property
+    def _knots(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Lengths and seconds that S goes through, rising, from c at 0."""
+        measured = sorted((point.prompt_tokens, point.seconds) for point in self.prefill)
+        lengths, seconds = [0.0], [min(self._prefill_fit[0], measured[0][1])]
+        for length, took in measured:
+            if length > lengths[-1]:
+                lengths.append(float(length))
+                seconds.append(max(took, seconds[-1]))
+        return tuple(lengths), tuple(seconds)
+
+    def _from_empty(self, tokens: float) -> Seconds:
+        """S(n): through the measured points, bent between and beyond them by the attention a."""
+        lengths, seconds = self._knots
+        right = min(bisect_left(lengths, tokens, 1), len(lengths) - 1)
+        x0, x1, y0, y1 = lengths[right - 1], lengths[right], seconds[right - 1], seconds[right]
+        slope = (y1 - y0) / (x1 - x0)
+        bend = min(self._prefill_fit[2], slope / (x1 - x0))  # no more than keeps S rising
+        return y0 + slope * (tokens - x0) - bend * (tokens - x0) * (x1 - tokens)
 
     def prefill_seconds(self, computed_tokens: float, cached_tokens: float = 0.0) -> Seconds:
-        """S(cached + computed) − S(cached), with the pass over the weights paid again: c + p·u + a·(2·h·u + u²)."""
+        """c + S(cached + computed) − S(cached): the pass over the weights, and the rest of the prompt."""
         if computed_tokens <= 0:
             return 0.0
         return self.pass_seconds + self.chunk_seconds(computed_tokens, cached_tokens)
 
     def chunk_seconds(self, tokens: float, before: float) -> Seconds:
-        """Arithmetic and attention of a piece of a prompt after ``before`` tokens, less the pass over the weights."""
-        _, linear, square = self._prefill_fit
-        return linear * tokens + square * (2 * before * tokens + tokens * tokens)
+        """S(before + tokens) − S(before): a piece of a prompt, less the pass over the weights that begins it."""
+        return self._from_empty(before + tokens) - self._from_empty(before)
 
     @property
     def pass_seconds(self) -> Seconds:
-        """c: what a step of prefill costs whatever its length."""
-        return self._prefill_fit[0]
+        """c: what the computing of a prompt costs whatever its length."""
+        return self._knots[1][0]
 
     def step_seconds(self, parallel: float, context_tokens: float) -> Seconds:
         """T(n, ctx): one step of decode of ``parallel`` answers; straight lines between and beyond the measured n."""
         if parallel <= 0:
             return 0.0
-        fits = self._decode_fits
-        times = [base + slope * context_tokens for _, base, slope in fits]
-        counts = [count for count, _, _ in fits]
-        if len(fits) == 1:  # one answer alone was measured: each further one adds its arithmetic and its KV read
-            _, _, slope = fits[0]
-            more = min(self._prefill_fit[1] + slope * context_tokens, times[0])
-            return times[0] + (parallel - 1) * more
-        upper = next((i for i, count in enumerate(counts) if count >= parallel), len(counts) - 1)
-        upper = max(upper, 1)
-        low, high = counts[upper - 1], counts[upper]
-        grown = (times[upper] - times[upper - 1]) / (high - low)
-        return max(times[upper - 1] + grown * (parallel - low), times[0])
+        return self._base_seconds(parallel) + self._decode_fit[2] * parallel * context_tokens
 
-    def riding_seconds(self, parallel: float, context_tokens: float) -> Seconds:
-        """What ``parallel`` tokens of decode add to a step of prefill: n·p + T(n, ctx) − T(n, 0).
+    def _base_seconds(self, parallel: float) -> Seconds:
+        """b_n; where one answer alone was measured, each further one adds its arithmetic."""
+        counts, bases, _ = self._decode_fit
+        if len(counts) == 1:
+            return bases[0] + (parallel - 1) * min(self._prefill_fit[1], bases[0])
+        upper = max(1, next((i for i, count in enumerate(counts) if count >= parallel), len(counts) - 1))
+        grown = (bases[upper] - bases[upper - 1]) / (counts[upper] - counts[upper - 1])
+        return max(bases[upper - 1] + grown * (parallel - counts[upper - 1]), bases[0])
 
-        The pass over the weights is already paid for by the prefill.
+    def riding_seconds(self, parallel: float, context_tokens: float, prompts: int = 1) -> Seconds:
+        """What ``parallel`` tokens of decode add to a step that computes ``prompts`` as well: T(n + m, ctx) − m·p.
+
+        llama.cpp cuts a step into pieces with as many tokens of each sequence, so that the answers' tokens pass over
+        the weights with the first token of each prompt, and the rest of the prompts follows in passes of its own.
         """
         if parallel <= 0:
             return 0.0
-        attention = self.step_seconds(parallel, context_tokens) - self.step_seconds(parallel, 0)
-        return parallel * self._prefill_fit[1] + max(0.0, attention)
+        arithmetic = self._prefill_fit[1]
+        together = self.step_seconds(parallel + prompts, context_tokens) - prompts * arithmetic
+        return max(together, parallel * (arithmetic + self._decode_fit[2] * context_tokens))
 
     def prefill_tokens_per_second(self, prompt_tokens: float) -> float:
         """n / S(n) of a prompt computed alone."""
