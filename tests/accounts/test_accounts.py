@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -78,10 +79,34 @@ def test_an_unknown_price_is_refused_under_a_budget_unless_allowed(with_accounts
             await accounts.reserve(SPENDER, None)
 
     async def allowed(accounts: Accounts) -> None:
-        assert await accounts.reserve(SPENDER, None) is UNBUDGETED
+        unbounded = await accounts.reserve(SPENDER, None)
+        assert accounts.left(SPENDER) == 1
+        await accounts.settle(unbounded, Decimal("0.25"))
+        assert accounts.left(SPENDER) == Decimal("0.75")
 
     with_accounts(ONE_DOLLAR, refused)
     with_accounts({"budgets": {"cloud": {"usd": "1", "unknown_cost": "allow"}}}, allowed)
+
+
+def test_local_calls_pass_until_a_budget_that_counts_all_is_spent(with_accounts: Run) -> None:
+    async def work(accounts: Accounts) -> None:
+        local = Spender("desk", None, None, "engine", "demo", "local")
+        await accounts.settle(await accounts.reserve(local, None), Decimal("0.7"))
+        await accounts.settle(await accounts.reserve(local, None), Decimal("0.7"))
+        with pytest.raises(BudgetExhausted, match=r"exhausted: of \$1\.00 .* \$1\.40 is spent") as refused:
+            await accounts.reserve(local, None)
+        assert refused.value.status == 402
+
+    with_accounts({"budgets": {"everything": {"usd": "1.00", "counts": "all"}}}, work)
+
+
+def test_the_first_moment_of_a_day_has_the_whole_budget(with_accounts: Run) -> None:
+    async def work(accounts: Accounts) -> None:
+        await accounts.reserve(SPENDER, Decimal(1))
+        assert accounts.left(SPENDER) == 0
+        assert accounts.left(SPENDER, at=time.time() + 86_400) == 1
+
+    with_accounts(ONE_DOLLAR, work)
 
 
 def test_settling_twice_or_releasing_afterwards_changes_nothing(with_accounts: Run) -> None:

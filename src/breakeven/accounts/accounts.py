@@ -24,6 +24,7 @@ from breakeven.accounts.budget import (
     Reservation,
     Spender,
     configured_budgets,
+    exhausted,
     in_locking_order,
     key_budget,
     lines_for,
@@ -127,22 +128,21 @@ class Accounts:
         Each reservation is settled or released in the end, whatever becomes of the attempt.
 
         Args:
-            upper_bound: USD, from ``bound.upper_bound``; ``None`` when nobody can tell. For a local attempt what it is
-                expected to cost, which only budgets that count ``all`` ask for.
+            upper_bound: USD, from ``bound.upper_bound``; ``None`` when nobody can tell, as of local attempts, which are
+                let through until a budget that counts ``all`` is spent.
             at: Unix time at which the call was received; decides the day and the month. By default now.
 
         Raises:
             BudgetExhausted: it does not fit (402), or not while others are in flight (429).
-            CostUnknown: a budget covers it and ``upper_bound`` is ``None``.
+            CostUnknown: a budget covers a remote attempt and ``upper_bound`` is ``None``.
             LedgerUnavailable: what is left cannot be known, since the database does not answer.
         """
         lines = lines_for(self._budgets, spender, self._clock() if at is None else at)
-        if upper_bound is None:
-            for budget, _ in lines:
-                if budget.unknown_cost == "refuse":
-                    raise _cost_unknown(budget, spender)
+        if not lines:
             return UNBUDGETED
-        return await self._store.reserve(lines, upper_bound) if lines else UNBUDGETED
+        if upper_bound is None:
+            self._check_unbounded(spender, lines)
+        return await self._store.reserve(lines, ZERO_USD if upper_bound is None else upper_bound)
 
     async def settle(self, reservation: Reservation, actual: Decimal | None) -> None:
         """Book what an attempt cost: what was billed, or for a local one all parts of its cost.
@@ -162,11 +162,14 @@ class Accounts:
         return any(budget.on_exhausted == "local" and budget.covers(spender) for budget in self._budgets)
 
     def left(self, spender: Spender, at: float | None = None) -> Decimal | None:
-        """USD that an attempt could reserve now; ``None`` when no budget covers it, 0 when nobody can tell."""
+        """USD that an attempt could reserve now, for planning; ``None`` when no budget covers it.
+
+        A budget of which nobody can tell, as in the first moment of a day, counts as whole: ``reserve`` decides.
+        """
         left: Decimal | None = None
         for line in lines_for(self._budgets, spender, self._clock() if at is None else at):
-            balance = self._store.balance(line)
-            room = ZERO_USD if balance is None else max(ZERO_USD, balance.left(line.budget.usd))
+            balance = self._store.balance(line) or Balance()
+            room = max(ZERO_USD, balance.left(line.budget.usd))
             left = room if left is None else min(left, room)
         return left
 
@@ -180,8 +183,8 @@ class Accounts:
     async def refresh(self) -> None:
         """Read keys that changed, and keep the balances in order; trouble with the database is noted and logged."""
         try:
-            await asyncio.to_thread(self._read_keys)
-            self._arrange()
+            if await asyncio.to_thread(self._read_keys):
+                self._arrange()
             await self._store.tick(self._present_lines())
             await self._store.learn(self._present_lines())
             await self.idempotency.tick()
@@ -208,13 +211,24 @@ class Accounts:
         now = self._clock()
         return tuple(Line(budget, window_at(budget.per, now)) for budget in self._budgets)
 
-    def _read_keys(self) -> None:
+    def _check_unbounded(self, spender: Spender, lines: tuple[Line, ...]) -> None:
+        for line in lines:
+            if spender.locality == "remote":
+                if line.budget.unknown_cost == "refuse":
+                    raise _cost_unknown(line.budget, spender)
+            elif (balance := self._store.balance(line)) is not None and balance.left(line.budget.usd) <= 0:
+                raise exhausted(line, balance, ZERO_USD, self._clock())
+
+    def _read_keys(self) -> bool:
+        """Whether they have changed."""
         if self._stored is None or self._trouble is not None:
             self._keys.migrate()
         if self._presence is not None:
             self._presence.beat()
-        if self._stored is None or self._keys.version() != self._stored.version:
-            self._stored = self._keys.load()
+        if self._stored is not None and self._keys.version() == self._stored.version:
+            return False
+        self._stored = self._keys.load()
+        return True
 
     def _arrange(self) -> None:
         """Put together what the configuration and the database say; the configuration's names come first."""
@@ -222,6 +236,7 @@ class Accounts:
         stored, own = {}, []
         for digest, key in self._stored.by_digest.items() if self._stored is not None else ():
             if key.name in taken:
+                log.warning("key %r of the database opens nothing: the configuration has one of this name", key.name)
                 continue
             stored[digest] = key.caller()
             if key.budget is not None:

@@ -218,8 +218,8 @@ def exhausted(line: Line, balance: Balance, amount: Decimal, now: float) -> Budg
     budget, window = line
     of = {"day": f"for {window.name} (UTC)", "month": f"for {window.name} (UTC)", "total": "in all"}[budget.per]
     figures = f"of {usd(budget.usd)} {of}, {usd(balance.spent)} is spent and {usd(balance.reserved)} reserved"
-    in_the_way = f"{figures}; this call may cost up to {usd(amount)}"
-    held = exact.add(balance.spent, amount) <= budget.usd
+    in_the_way = f"{figures}; this call may cost up to {usd(amount)}" if amount else figures
+    held = bool(balance.reserved) and exact.add(balance.spent, amount) <= budget.usd
     retry = RETRY_SECONDS if held else None if window.end is None else max(1, math.ceil(window.end - now))
     error = BudgetExhausted(
         f"budget {budget.name!r} {'is held by calls in flight' if held else 'is exhausted'}: {in_the_way}",

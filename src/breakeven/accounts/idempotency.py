@@ -146,6 +146,8 @@ class Idempotency:
         """Finish what is being saved."""
         if self._running:
             await asyncio.wait(self._running)
+        if self._unsaved:
+            log.error("%d answers to idempotent calls could not be kept: the database is down", len(self._unsaved))
 
     async def _start_claim(self, slot: Slot, fingerprint: str) -> Lease | Answer | None:
         claim = asyncio.create_task(self._claim(slot, fingerprint))

@@ -103,7 +103,7 @@ class OwnBudgets:
         for line in reservation.lines:
             if (balance := self._balances.get(line.key)) is not None:
                 self._balances[line.key] = balance.settle(reservation.amount, cost)
-        if actual is None:
+        if actual is None and reservation.amount:
             await self._history.presume(reservation)
 
     async def release(self, reservation: Reservation) -> None:

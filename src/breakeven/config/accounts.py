@@ -54,7 +54,7 @@ class BudgetSettings(Section):
     counts: Literal["billed", "all"] = "billed"
     """`billed`: what providers invoice. `all`: also the energy, idle time and write-off of local calls."""
     unknown_cost: Literal["refuse", "allow"] = "refuse"
-    """An attempt whose price is unknown is refused, or allowed and not counted."""
+    """A remote attempt whose highest price is unknown is refused, or allowed and counted once its cost is known."""
 
 
 class IdempotencySettings(Section):
