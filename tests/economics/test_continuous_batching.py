@@ -55,7 +55,7 @@ def test_an_answer_all_but_stands_still_while_a_prompt_is_computed():
     first = next(call for call in calls if call.caller == 0)
 
     # about 4 of its 20 steps are done when ten steps of a second each begin, and take it 10 tokens further
-    assert first.ended_at == pytest.approx(0.1 + 20 * 0.1 + 10 * (1.0 + 0.11 - 0.1), abs=0.2)
+    assert first.ended_at == pytest.approx(0.1 + 20 * 0.1 + 10 * (1.0 + 0.1 - 0.1), abs=0.2)
 
 
 def test_answers_at_once_share_the_steps():

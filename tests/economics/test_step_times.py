@@ -54,12 +54,6 @@ def test_one_point_of_each_is_enough_and_is_taken_as_proportional():
     assert times.step_seconds(3, 0) == pytest.approx(0.02 + 2 * 0.005)
 
 
-def test_tokens_beside_a_prompt_pass_over_the_weights_with_its_first_token():
-    assert MEASURED.riding_seconds(2, 500) == pytest.approx(step(3, 500) - 0.006, rel=1e-3)
-    assert MEASURED.riding_seconds(2, 500, prompts=2) == pytest.approx(step(4, 500) - 2 * 0.006, rel=1e-3)
-    assert MEASURED.riding_seconds(0, 500) == 0
-
-
 @pytest.mark.parametrize(("prefills", "decodes"), [((), (DecodeTime(1, 1, 1),)), ((PrefillTime(1, 1),), ())])
 def test_without_points_there_is_no_speed(prefills, decodes):
     with pytest.raises(ScenarioError):

@@ -8,7 +8,8 @@ The rules are llama.cpp's (``update_slots`` and ``get_available_slot`` of its se
    that fits better is taken back. A held prompt is in one place at a time.
 3. One token at least is computed, even of a prompt that is held whole.
 4. A step takes one token of every answer under way and fills up with prompt tokens, slot by slot in their order, up to
-   the batch. So prompts are computed one after the other, and answers all but stand still meanwhile.
+   the batch. So prompts are computed one after the other, and answers all but stand still meanwhile. A step is cut
+   into pieces with as many tokens of each sequence, so that the answers' tokens pass over the weights by themselves.
 5. The step that ends a prompt yields the first token of its answer.
 """
 
@@ -157,7 +158,7 @@ class _Engine:
         begun = any(slot.position == slot.found for slot in prefilling)
         seconds, room = (self.times.pass_seconds if begun else 0.0), self.batch_tokens - len(decoding)
         if decoding:
-            seconds += self.times.riding_seconds(len(decoding), _mean_context(decoding), len(prefilling))
+            seconds += self.times.step_seconds(len(decoding), _mean_context(decoding))
         ended = []
         for slot in prefilling:
             assert slot.call is not None  # noqa: S101  it is in prefill

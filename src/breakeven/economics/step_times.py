@@ -135,18 +135,6 @@ class StepTimes:
         grown = (bases[upper] - bases[upper - 1]) / (counts[upper] - counts[upper - 1])
         return max(bases[upper - 1] + grown * (parallel - counts[upper - 1]), bases[0])
 
-    def riding_seconds(self, parallel: float, context_tokens: float, prompts: int = 1) -> Seconds:
-        """What ``parallel`` tokens of decode add to a step that computes ``prompts`` as well: T(n + m, ctx) − m·p.
-
-        llama.cpp cuts a step into pieces with as many tokens of each sequence, so that the answers' tokens pass over
-        the weights with the first token of each prompt, and the rest of the prompts follows in passes of its own.
-        """
-        if parallel <= 0:
-            return 0.0
-        arithmetic = self._prefill_fit[1]
-        together = self.step_seconds(parallel + prompts, context_tokens) - prompts * arithmetic
-        return max(together, parallel * (arithmetic + self._decode_fit[2] * context_tokens))
-
     def prefill_tokens_per_second(self, prompt_tokens: float) -> float:
         """n / S(n) of a prompt computed alone."""
         return prompt_tokens / self.prefill_seconds(prompt_tokens)
