@@ -5,7 +5,8 @@ BreakevenError
 │   ├── ConfigError         a key of the configuration file
 │   ├── ScenarioError       a key of a scenario, or a flag of ``plan``
 │   ├── UnknownModel        a model nobody configured or priced
-│   └── UnknownMachine      a machine the catalogue does not have
+│   ├── UnknownMachine      a machine the catalogue does not have
+│   └── AgentDefinitionError  a key of an agent's definition
 ├── RequestError            a caller's HTTP request is wrong             (4xx)
 │   ├── MalformedBody
 │   ├── BodyTooLarge
@@ -31,6 +32,9 @@ BreakevenError
 ├── LedgerError             the books cannot be written or read
 │   ├── LedgerUnavailable   nowhere to write: new calls are refused
 │   └── RecordRejected      the database refuses a record for its content
+├── AgentError              an agent's work on an item did not succeed
+│   ├── ItemRejected        the item itself cannot be worked on: a dead letter
+│   └── ItemDeferred        something around it fails for now: the item waits and is taken up again
 ├── ModelFileError          a model could not be fetched or verified
 └── PriceDataError          price data could not be fetched, or was refused
 """
@@ -104,6 +108,45 @@ class UnknownMachine(InputError):
     """No such machine in the catalogue."""
 
     code = "unknown_machine"
+
+
+class AgentDefinitionError(KeyedInputError):
+    """A key of an agent's definition is missing or wrong; ``origin`` is the file or the place in code."""
+
+    code = "bad_agent"
+
+    def __init__(self, origin: str, key: str, value: object, allowed: str, *, remedy: str = "") -> None:
+        super().__init__(key, value, allowed, remedy=remedy)
+        self.origin = origin
+        self.message = f"{origin}: {self.message}"
+
+
+class AgentError(BreakevenError):
+    """An agent's work on an item did not succeed.
+
+    Attributes:
+        step / step_number: where; ``None`` outside any step.
+    """
+
+    code = "agent_error"
+    step: str | None = None
+    step_number: int | None = None
+
+
+class ItemRejected(AgentError):
+    """The item itself cannot be worked on; it becomes a dead letter."""
+
+    code = "item_rejected"
+
+
+class ItemDeferred(AgentError):
+    """Something around the item fails for now; it is taken up again after ``retry_after_seconds``."""
+
+    code = "item_deferred"
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: float = 30.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class RequestError(BreakevenError):

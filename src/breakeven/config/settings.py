@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from breakeven.config.accounts import BudgetSettings, IdempotencySettings, KeySettings
+from breakeven.config.agents import AgentsSettings
 from breakeven.config.providers import ModelSettings, ProviderSettings
 from breakeven.config.routing import BULK_TASKS, PolicySettings, TaskSettings
 from breakeven.config.section import Section
@@ -160,6 +161,7 @@ class Settings(Section):
     box: BoxSettings = BoxSettings()
     reference: ReferenceSettings = ReferenceSettings()
     prices: dict[str, PriceOverride] = {}
+    agents: AgentsSettings = AgentsSettings()
 
     @property
     def all_tasks(self) -> dict[str, TaskSettings]:

@@ -1,0 +1,158 @@
+"""The agents' own database, SQLite or PostgreSQL: items, runs, workers, beside the durable engine's tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from breakeven.errors import AgentError, ConfigError
+
+FILE_NAME = "agents.sqlite3"
+BUSY_MILLISECONDS = 30_000
+CREATION_LOCK = 0x62726B61  # PostgreSQL advisory lock; any number that nobody else uses
+
+metadata = sa.MetaData()
+_identity = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+items = sa.Table(
+    "agents_items",
+    metadata,
+    sa.Column("id", _identity, primary_key=True, autoincrement=True),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text),
+    sa.Column("origin", sa.Text, nullable=False),  # queue | source | tick
+    sa.Column("state", sa.Text, nullable=False),  # ready | assigned | working | done | dead | dropped
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("from_step", sa.Integer),
+    sa.Column("takeovers", sa.Integer, nullable=False),
+    sa.Column("run", sa.Text),
+    sa.Column("worker", sa.Text),
+    sa.Column("enqueued_at", sa.Double, nullable=False),
+    sa.Column("not_before", sa.Double, nullable=False),
+    sa.Column("started_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
+    sa.Column("step", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.UniqueConstraint("agent", "key"),
+    sa.Index("agents_items_by_state", "agent", "state", "priority", "id"),
+    sa.Index("agents_items_by_run", "run", "state"),
+)
+runs = sa.Table(
+    "agents_runs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("trigger", sa.Text, nullable=False),  # schedule | missed | now
+    sa.Column("scheduled_for", sa.Double, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # waiting | gathering | active | done | failed | skipped | cancelled
+    sa.Column("worker", sa.Text),
+    sa.Column("started_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
+    sa.Column("taken", sa.Integer, nullable=False),
+    sa.Column("succeeded", sa.Integer, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Index("agents_runs_by_state", "state", "agent"),
+    sa.Index("agents_runs_by_time", "scheduled_for"),
+)
+states = sa.Table(
+    "agents_states",
+    metadata,
+    sa.Column("agent", sa.Text, primary_key=True),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("seen", sa.Double, nullable=False),
+    sa.Column("cursor", sa.Text),
+)
+workers = sa.Table(
+    "agents_workers",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("process_started", sa.Double, nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("heartbeat_at", sa.Double, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # live | draining | gone
+)
+
+
+def connect(url: str | None, home: Path) -> Engine:
+    """An engine for the configured database, by default SQLite in the home folder; nothing is opened yet.
+
+    Raises:
+        ConfigError: ``agents.url`` is not a URL of a database that agents can be kept in.
+    """
+    allowed = "a URL like sqlite:///agents.sqlite3 or postgresql+psycopg://user@host/name"
+    try:
+        parsed = sa.make_url(url) if url else sa.URL.create("sqlite", database=str(home / FILE_NAME))
+    except ArgumentError as error:  # what cannot be parsed may still hold a password: show none of it
+        raise ConfigError("agents.url", "…", allowed) from error
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        Path(str(parsed.database)).absolute().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _sqlite(parsed)
+    if parsed.get_backend_name() != "postgresql":
+        raise ConfigError("agents.url", parsed.render_as_string(hide_password=True), allowed)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    try:
+        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=90)
+    except (NoSuchModuleError, ImportError) as error:
+        remedy = "Install it with: pip install 'breakeven[postgres]'"
+        raise AgentError(f"the driver for {parsed.drivername} is missing", remedy=remedy) from error
+
+
+def create(engine: Engine) -> None:
+    """Create what is missing; several processes may do so at once."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+        metadata.create_all(connection)
+
+
+def url_of(engine: Engine) -> str:
+    """The engine's URL with its password: for the durable engine, never to be shown."""
+    return engine.url.render_as_string(hide_password=False)
+
+
+def now(connection: Connection) -> float:
+    """The time that all workers agree on: the database server's, or this machine's when the database is a file."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.scalar(sa.text("SELECT extract(epoch FROM clock_timestamp())")))
+
+
+@contextmanager
+def opened(url: str | None, home: Path) -> Iterator[Engine]:
+    """The database for a command that reads or writes a little."""
+    engine = connect(url, home)
+    try:
+        create(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _sqlite(url: sa.URL) -> Engine:
+    engine = sa.create_engine(url, pool_size=10, max_overflow=-1)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        # Writers queue up for the lock instead of failing half-way; the log lets readers pass them. A kill of the
+        # process loses nothing. A power cut may lose the newest commits, results and step records alike.
+        connection.isolation_level = "IMMEDIATE"
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    return engine

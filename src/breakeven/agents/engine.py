@@ -1,0 +1,278 @@
+"""The durable engine, thin over DBOS: each attempt at an item is a workflow whose steps are recorded as they end.
+
+A workflow interrupted by the death of its process goes on after its last recorded step. What DBOS leaves to its user is
+done here: records in JSON, a version of our own so that changed code strands nothing, one executor id a process, and
+the recovery of a dead worker's workflows. DBOS checks the ownership of a workflow at each write, so a process that was
+only slow, and lost its work to another, can write nothing any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dbos import DBOS, SetWorkflowID, SQLAlchemyDatasource, WorkflowHandle
+from dbos import error as faults
+from sqlalchemy.engine import Engine as Database
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from breakeven.agents.database import url_of
+from breakeven.agents.queue import Item
+from breakeven.agents.records import JsonRecords, as_agent_error
+from breakeven.errors import AgentError, ItemDeferred
+
+VERSION = "breakeven-agents-1"
+"""Ours, not a digest of the sources as DBOS would choose: pending work outlives a change of code."""
+RECOVERY_QUEUE = "breakeven-recovery"
+POLL_SECONDS = 0.2
+MOST_DATABASE_TRIES = 5
+
+Body = Callable[[str, dict[str, Any], "Engine"], Any]
+"""Works on an item: agent, item as JSON, the engine to take steps in."""
+BranchBody = Callable[[dict[str, Any], "Engine"], Any]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended.
+
+    Attributes:
+        error: with ``rejected`` and ``deferred``: why.
+        resume_at: step from which another attempt would go on.
+    """
+
+    outcome: Literal["done", "rejected", "deferred", "cancelled", "lost"]
+    result: Any = None
+    error: AgentError | None = None
+    resume_at: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A step that was taken."""
+
+    number: int
+    name: str
+    started_at: float | None
+    seconds: float | None
+    output: Any
+    error: str | None
+
+
+class Engine:
+    """Runs attempts at items; one to a process, since DBOS is."""
+
+    def __init__(self, database: Database, executor: str, body: Body, branch: BranchBody) -> None:
+        self._database = database
+        self._executor = executor
+        self._body = body
+        self._branch = branch
+        self._item_workflow: Callable[..., Any]
+        self._branch_workflow: Callable[..., Any]
+        self._source: SQLAlchemyDatasource
+
+    def start(self) -> None:
+        """Open the engine's tables and begin to take up recovered work."""
+        url = url_of(self._database)
+        DBOS(
+            config={
+                "name": "breakeven-agents",
+                "system_database_url": url,
+                "system_database_engine": self._database,
+                "application_version": VERSION,
+                "executor_id": self._executor,
+                "serializer": JsonRecords(),
+                "log_level": "ERROR",
+                "max_executor_threads": 512,
+                "use_listen_notify": False,
+            }
+        )
+
+        @DBOS.workflow(name="item", max_recovery_attempts=None)
+        def work_on(agent: str, item: dict[str, Any]) -> Any:
+            return _telling(lambda: self._body(agent, item, self))
+
+        @DBOS.workflow(name="branch", max_recovery_attempts=None)
+        def work_on_part(document: dict[str, Any]) -> Any:
+            return _telling(lambda: self._branch(document, self))
+
+        self._item_workflow, self._branch_workflow = work_on, work_on_part
+        self._source = SQLAlchemyDatasource.create(url, engine=self._database, serializer=JsonRecords())
+        DBOS.launch()
+        DBOS.register_queue(RECOVERY_QUEUE, polling_interval_sec=POLL_SECONDS, on_conflict="always_update")
+
+    def stop(self) -> None:
+        """Let go of everything; workflows under way stay pending and are taken up by whoever recovers them."""
+        DBOS.destroy(destroy_registry=True)
+
+    def run(self, item: Item) -> Ended:
+        """Bring an attempt at an item to its end, whether it is new, was interrupted, or is at work elsewhere."""
+        for patience in range(MOST_DATABASE_TRIES):
+            try:
+                return self._run(item)
+            except DBAPIError as error:
+                log.warning("%s: the database fails, trying again: %s", item.workflow, error.orig)
+                time.sleep(0.1 * 2**patience)
+        return self._run(item)
+
+    def _run(self, item: Item) -> Ended:
+        handle: WorkflowHandle[Any]
+        try:
+            if item.from_step is not None:
+                self._fork(item)
+                handle = DBOS.retrieve_workflow(item.workflow)
+            else:
+                with SetWorkflowID(item.workflow):
+                    handle = DBOS.start_workflow(self._item_workflow, item.agent, _document(item))
+            result = handle.get_result(polling_interval_sec=POLL_SECONDS)
+        except (faults.DBOSWorkflowCancelledError, faults.DBOSAwaitedWorkflowCancelledError):
+            return Ended("cancelled", resume_at=self._next_step(item.workflow))
+        except faults.DBOSWorkflowConflictIDError:
+            return Ended("lost")
+        except DBAPIError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an agent's code raises ends its item, not the fleet
+            known = as_agent_error(error)
+            at = known.step_number if known.step_number is not None else self._next_step(item.workflow)
+            return Ended("deferred" if isinstance(known, ItemDeferred) else "rejected", error=known, resume_at=at)
+        return Ended("done", result)
+
+    def _fork(self, item: Item) -> None:
+        """Begin an attempt that takes over the earlier steps of the one before, unless it has begun already."""
+        if DBOS.get_workflow_status(item.workflow) is not None:
+            return
+        before = f"{item.agent}/{item.id}/{item.attempt - 1}"
+        with SetWorkflowID(item.workflow):
+            DBOS.fork_workflow(before, max(1, item.from_step or 1), queue_name=RECOVERY_QUEUE)
+
+    def _next_step(self, workflow: str) -> int:
+        return max((step.number for step in self.steps(workflow)), default=0) + 1
+
+    # What a body does inside of a workflow
+
+    def step(self, name: str, call: Callable[[], Any]) -> Any:
+        """Take a step: its result, which must be JSON, is recorded; replayed, it is not called again.
+
+        Raises:
+            AgentError: the step failed, now or in the recorded past.
+        """
+
+        def attempt() -> Any:
+            try:
+                return call()
+            except Exception as error:
+                raise _located(error, name) from error
+
+        return DBOS.run_step({"name": name}, attempt)
+
+    def transaction(self, name: str, call: Callable[[Session], Any]) -> Any:
+        """As ``step``, with writes to the agents' database that are committed together with the record."""
+
+        def attempt() -> Any:
+            try:
+                return call(self._source.sql_session())
+            except DBAPIError:
+                raise  # a conflict is tried again by the data source
+            except Exception as error:
+                raise _located(error, name) from error
+
+        try:
+            return self._source.run_tx_step({"name": name}, attempt)
+        except DBAPIError as error:
+            raise _located(error, name) from error
+
+    def branches(self, documents: Sequence[dict[str, Any]], parallel: int) -> Iterator[Any]:
+        """Work on parts in workflows of their own, at most ``parallel`` at once; results or errors in order."""
+        handles: list[Any] = []
+        for number in range(len(documents)):
+            while len(handles) < min(number + parallel, len(documents)):
+                handles.append(DBOS.start_workflow(self._branch_workflow, documents[len(handles)]))
+            try:
+                yield handles[number].get_result(polling_interval_sec=POLL_SECONDS)
+            except AgentError as error:
+                yield error
+
+    def call_key(self) -> str:
+        """What names the call that the step under way makes, the same whenever the step is repeated."""
+        return f"{DBOS.workflow_id}:{DBOS.step_id}"
+
+    def workflow(self) -> str:
+        """The workflow under way."""
+        return str(DBOS.workflow_id)
+
+    # What a worker does to workflows
+
+    def cancel(self, workflow: str) -> None:
+        """Let a workflow end before its next step."""
+        with suppress(faults.DBOSNonExistentWorkflowError):
+            DBOS.cancel_workflow(workflow)
+
+    def recover(self, executor: str) -> int:
+        """Take up what a dead worker left in the middle. How many workflows there were."""
+        pending = DBOS.list_workflows(status="PENDING", executor_id=executor, load_input=False, load_output=False)
+        for workflow in pending:
+            DBOS.resume_workflow(workflow.workflow_id, queue_name=RECOVERY_QUEUE)
+        return len(pending)
+
+    def steps(self, workflow: str) -> list[Taken]:
+        """The steps that a workflow has taken, in order; none when nobody knows it."""
+        return [
+            Taken(
+                step["function_id"],
+                step["function_name"],
+                None if step["started_at_epoch_ms"] is None else step["started_at_epoch_ms"] / 1000,
+                _seconds(step["started_at_epoch_ms"], step["completed_at_epoch_ms"]),
+                step["output"],
+                None if step["error"] is None else str(step["error"]),
+            )
+            for step in DBOS.list_workflow_steps(workflow)
+        ]
+
+    def forget(self, before: float) -> int:
+        """Drop the records of workflows that ended before an instant. How many there were."""
+        until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before))
+        forgotten = 0
+        while True:
+            old = DBOS.list_workflows(
+                status=["SUCCESS", "ERROR", "CANCELLED"],
+                completed_before=until,
+                limit=500,
+                load_input=False,
+                load_output=False,
+            )
+            if not old:
+                return forgotten
+            DBOS.delete_workflows([workflow.workflow_id for workflow in old])
+            forgotten += len(old)
+
+
+def _telling(call: Callable[[], Any]) -> Any:
+    """Let errors be ours, so that a replay raises what the first try raised; those of engine and database pass."""
+    try:
+        return call()
+    except (faults.DBOSException, DBAPIError):
+        raise
+    except Exception as error:
+        raise as_agent_error(error) from error
+
+
+def _located(error: Exception, step: str) -> AgentError:
+    known = as_agent_error(error)
+    if known.step is None:
+        known.step, known.step_number = step, DBOS.step_id
+    return known
+
+
+def _document(item: Item) -> dict[str, Any]:
+    return {"id": item.id, "key": item.key, "payload": item.payload, "run": item.run}
+
+
+def _seconds(started: int | None, completed: int | None) -> float | None:
+    return None if started is None or completed is None else (completed - started) / 1000

@@ -1,0 +1,331 @@
+"""A worker: starts what is due, takes items, settles them, takes over from the dead, leaves in good order.
+
+One thread decides; items are worked on in a pool. Everything it decides on is in the database, so that it may die at
+any moment and another one, or its own next life, goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sqlalchemy.engine import Engine as Database
+from sqlalchemy.exc import DBAPIError
+
+from breakeven.agents import database, queue, runs, schedule, sources, workers
+from breakeven.agents.app import Member
+from breakeven.agents.context import Context, Steps, run_branch
+from breakeven.agents.engine import Ended, Engine
+from breakeven.agents.llm import Asks
+from breakeven.agents.queue import Item, New
+from breakeven.agents.runs import AgentState, Run
+from breakeven.agents.workers import Worker
+from breakeven.errors import AgentError, ItemRejected
+
+LOOK_SECONDS = 0.2
+"""Between two looks at the clock and the database."""
+MOST_TAKEOVERS = 20
+"""An item that was in hand when so many workers died is held to be what kills them."""
+SWEEP_SECONDS = 3600.0
+
+log = logging.getLogger(__name__)
+
+
+class FleetWorker:
+    """Works for a fleet until told to stop."""
+
+    def __init__(
+        self,
+        fleet: Mapping[str, Member],
+        db: Database,
+        client: Asks,
+        *,
+        sole: bool,
+        lease_seconds: float = 15.0,
+        retention_days: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._fleet = fleet
+        self._db = db
+        self._client = client
+        self._sole = sole
+        self._lease_seconds = lease_seconds
+        self._retention_seconds = retention_days * 86400
+        self._clock = clock
+        self._me = Worker.of_this_process()
+        self._engine = Engine(db, self._me.id, self._work, self._work_branch)
+        self._pool = ThreadPoolExecutor(512, thread_name_prefix="item-")
+        self._at_work: dict[str, int] = {}
+        self._count_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._offsets: dict[str, float] = {}
+        self._beaten_at = self._swept_at = float("-inf")
+
+    @property
+    def engine(self) -> Engine:
+        """The durable engine in use."""
+        return self._engine
+
+    def stop(self) -> None:
+        """Ask the worker to take nothing more, finish what it has in hand and leave."""
+        self._stopping.set()
+        self._wake.set()
+
+    def run(self, *, until_idle: bool = False, drain_seconds: float = 60.0) -> bool:
+        """Work until stopped, or until there is nothing to do.
+
+        Returns:
+            Whether everything in hand was finished; what was not is taken up by the next worker.
+        """
+        self._enter()
+        try:
+            while not self._stopping.is_set():
+                try:
+                    idle = self.look()
+                except DBAPIError as error:
+                    log.warning("the database fails, trying again: %s", error.orig)
+                    idle = False
+                if until_idle and idle:
+                    break
+                self._wake.wait(LOOK_SECONDS)
+                self._wake.clear()
+            return self._drain(drain_seconds)
+        finally:
+            self._leave()
+
+    def _enter(self) -> None:
+        database.create(self._db)
+        now = self._clock()
+        with self._db.begin() as connection:
+            workers.register(connection, self._me)
+            for name in self._fleet:
+                runs.remember(connection, name, now)
+        self._engine.start()
+        spread = {name: member.agent.schedule for name, member in self._fleet.items() if member.agent.spread == "auto"}
+        self._offsets = schedule.offsets({name: at for name, at in spread.items() if at is not None}, now)
+
+    def _leave(self) -> None:
+        self._engine.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            with self._db.begin() as connection:
+                workers.leave(connection, self._me.id)
+        except DBAPIError as error:
+            log.warning("the database fails: %s", error.orig)
+
+    def _drain(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self._busy() and time.monotonic() < deadline:
+            self._beat("draining")
+            self._wake.wait(LOOK_SECONDS)
+            self._wake.clear()
+        return not self._busy()
+
+    def _busy(self) -> bool:
+        with self._count_lock:
+            return any(self._at_work.values())
+
+    def look(self) -> bool:
+        """Do all that is to be done now. Whether there was nothing, and nothing is at work."""
+        self._beat("live")
+        self._take_over()
+        self._sweep()
+        with self._db.begin() as connection:
+            remembered = runs.remembered(connection)
+        now = self._clock()
+        for name in self._fleet:
+            if name in remembered and not remembered[name].paused:
+                self._note_ticks(name, remembered[name], now)
+        with self._db.connect() as connection:
+            unfinished = runs.unfinished(connection)
+        mine = [run for run in unfinished if run.agent in self._fleet]
+        for run in mine:
+            if run.state == "waiting" and not remembered[run.agent].paused:
+                self._begin(run, mine, remembered[run.agent])
+        taken = sum(self._take(name) for name in {run.agent for run in mine if run.state != "waiting"})
+        return not mine and not taken and not self._busy()
+
+    # Ticks
+
+    def _note_ticks(self, name: str, state: AgentState, now: float) -> None:
+        agent = self._fleet[name].agent
+        cadence = agent.schedule
+        if cadence is None:
+            return
+        found = schedule.due(cadence, state.seen, now, missed=agent.missed, offset=self._offsets.get(name, 0.0))
+        if found.seen == state.seen:
+            return
+        with self._db.begin() as connection:
+            for tick in found.start:
+                late = now - tick - self._offsets.get(name, 0.0) > schedule.GRACE_SECONDS
+                runs.note_tick(connection, name, tick, "missed" if late else "schedule", "waiting")
+            runs.update_state(connection, name, seen=found.seen)
+        if found.missed:
+            log.info("%s: %d missed wake-ups left out (missed = %r)", name, found.missed, agent.missed)
+
+    def _begin(self, run: Run, unfinished: list[Run], state: AgentState) -> None:
+        agent = self._fleet[run.agent].agent
+        others = [other for other in unfinished if other.agent == run.agent and other.id != run.id]
+        active = [other for other in others if other.state in runs.BUSY]
+        earlier = [other for other in others if other.state == "waiting" and other.scheduled_for < run.scheduled_for]
+        verdict = schedule.on_overlap(agent.overlap, active=len(active), waiting=len(earlier))
+        if run.trigger != "schedule" and active:
+            verdict = "wait"  # asked for, or made up for: worth waiting for
+        if verdict == "wait" or (verdict == "start" and earlier):
+            return
+        if verdict == "skip":
+            with self._db.begin() as connection:
+                runs.end(connection, run.id, "skipped", "the wake-up before was still at work")
+            return
+        if verdict == "cancel_and_start":
+            for other in active:
+                self._cancel(other.id)
+            return
+        with self._db.begin() as connection:
+            begun = runs.begin(connection, run.id, self._me.id)
+        if begun:
+            self._submit(run.agent, lambda: self._gather(run, state.cursor))
+
+    def _cancel(self, run: str) -> None:
+        with self._db.begin() as connection:
+            at_work = queue.release(connection, run)
+            if not at_work:
+                runs.end(connection, run, "cancelled", "the next wake-up was due")
+        for item in at_work:
+            self._engine.cancel(item.workflow)
+
+    def _gather(self, run: Run, cursor: str | None) -> None:
+        agent = self._fleet[run.agent].agent
+        try:
+            found, reached = sources.look(agent.source, cursor, self._db)
+        except AgentError as error:
+            log.warning("%s: %s", run.id, error)
+            with self._db.begin() as connection:
+                runs.end(connection, run.id, "failed", str(error))
+            return
+        now = self._clock()
+        with self._db.begin() as connection:
+            if agent.source is None:
+                found = [New({"scheduled_for": run.scheduled_for, "trigger": run.trigger}, run.id)]
+            queue.enqueue(connection, agent.name, found, origin="tick" if agent.source is None else "source")
+            if reached is not None:
+                runs.update_state(connection, agent.name, cursor=reached)
+            runs.gathered(connection, run.id, queue.assign(connection, agent.name, run.id, agent.batch, now))
+
+    # Items
+
+    def _take(self, name: str) -> int:
+        with self._count_lock:
+            free = self._fleet[name].agent.parallel - self._at_work.get(name, 0)
+        if free <= 0 or self._stopping.is_set():
+            return 0
+        taken = queue.claim(self._db, name, self._me.id, free)
+        for item in taken:
+            self._submit(name, lambda item=item: self._attend(item))  # type: ignore[misc]
+        return len(taken)
+
+    def _submit(self, name: str, work: Callable[[], None]) -> None:
+        with self._count_lock:
+            self._at_work[name] = self._at_work.get(name, 0) + 1
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                log.exception("%s: failed outside of its items", name)
+            finally:
+                with self._count_lock:
+                    self._at_work[name] -= 1
+                self._wake.set()
+
+        self._pool.submit(guarded)
+
+    def _attend(self, item: Item) -> None:
+        if item.takeovers > MOST_TAKEOVERS:
+            why = f"{item.takeovers} workers died with this item in hand"
+            self._settle(item, Ended("rejected", error=ItemRejected(why)))
+            return
+        self._settle(item, self._engine.run(item))
+
+    def _settle(self, item: Item, ended: Ended) -> None:
+        error = ended.error
+        with self._db.begin() as connection:
+            if ended.outcome == "done":
+                kept = queue.settle(connection, item, self._me.id, "done", error=None, step=None)
+            elif ended.outcome == "rejected" and error is not None:
+                at = {"from_step": ended.resume_at, "step": error.step, "error": str(error)}
+                kept = queue.settle(connection, item, self._me.id, "dead", **at)
+            elif ended.outcome in ("deferred", "cancelled"):
+                wait = getattr(error, "retry_after_seconds", 0.0)
+                why = str(error) if error is not None else "cancelled: the next wake-up was due"
+                kept = queue.put_back(
+                    connection,
+                    item,
+                    self._me.id,
+                    not_before=self._clock() + wait,
+                    step=ended.resume_at,
+                    why=why,
+                )
+            else:
+                return
+            if kept and item.run is not None:
+                done = ended.outcome == "done"
+                runs.count(connection, item.run, succeeded=int(done), failed=int(ended.outcome == "rejected"))
+        if error is not None:
+            log.warning("%s: %s: %s", item.workflow, ended.outcome, error)
+
+    def _work(self, agent: str, item: dict[str, Any], steps: Steps) -> Any:
+        member = self._member(agent)
+        context = Context(member.agent, steps, self._client, key=item["key"], run=item["run"], chain=steps.workflow())
+        return _plain(member.function(context, item["payload"]))
+
+    def _work_branch(self, document: dict[str, Any], steps: Steps) -> Any:
+        return run_branch(document, self._member(document["agent"]).agent, steps, self._client)
+
+    def _member(self, name: str) -> Member:
+        if name not in self._fleet:
+            raise ItemRejected(f"there is no agent {name!r} any more", remedy="Put it back and retry the dead letter.")
+        return self._fleet[name]
+
+    # Life and death
+
+    def _beat(self, state: str) -> None:
+        now = time.monotonic()
+        if now - self._beaten_at < self._lease_seconds / 5:
+            return
+        with self._db.begin() as connection:
+            workers.beat(connection, self._me.id, state)
+        self._beaten_at = now
+
+    def _take_over(self) -> None:
+        with self._db.connect() as connection:
+            dead = workers.dead(connection, self._me, self._lease_seconds, sole=self._sole)
+        for other in dead:
+            recovered = self._engine.recover(other)
+            with self._db.begin() as connection:
+                items = queue.take_over(connection, other)
+                runs.take_over(connection, other)
+                workers.leave(connection, other)
+                runs.end_finished(connection)
+            log.warning("took over from %s: %d items, %d workflows in the middle", other, items, recovered)
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        if now - self._swept_at < SWEEP_SECONDS:
+            return
+        self._swept_at = now
+        before = self._clock() - self._retention_seconds
+        self._engine.forget(before)
+        with self._db.begin() as connection:
+            queue.forget(connection, before)
+            runs.forget(connection, before)
+
+
+def _plain(result: Any) -> Any:
+    """What an agent's function returned, if it can be kept; its writes are what counts."""
+    return result if result is None or isinstance(result, str | int | float | bool | dict | list) else None

@@ -1,0 +1,116 @@
+"""Who is at work: a heartbeat each, and which of them are dead."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from breakeven.agents import database
+from breakeven.agents.database import workers
+from breakeven.errors import AgentError, InputError
+
+LOCK_NAME = "agents.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that works for the fleet; its id is its own and is never used again."""
+
+    id: str
+    host: str
+    pid: int
+    process_started: float
+
+    @classmethod
+    def of_this_process(cls) -> Worker:
+        """A worker for the calling process."""
+        started = psutil.Process().create_time()
+        return cls(
+            f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}", socket.gethostname(), os.getpid(), started
+        )
+
+
+def register(connection: Connection, worker: Worker) -> None:
+    """Enter a worker."""
+    at = database.now(connection)
+    values = {"host": worker.host, "pid": worker.pid, "process_started": worker.process_started}
+    connection.execute(
+        sa.insert(workers).values(id=worker.id, **values, started_at=time.time(), heartbeat_at=at, state="live")
+    )
+
+
+def beat(connection: Connection, worker: str, state: str = "live") -> None:
+    """Say that a worker is alive, also when it was held for dead in the meantime."""
+    at = database.now(connection)
+    connection.execute(sa.update(workers).where(workers.c.id == worker).values(heartbeat_at=at, state=state))
+
+
+def leave(connection: Connection, worker: str) -> None:
+    """Strike a worker off."""
+    connection.execute(sa.update(workers).where(workers.c.id == worker).values(state="gone"))
+
+
+def dead(connection: Connection, me: Worker, lease_seconds: float, *, sole: bool) -> list[str]:
+    """Workers that are entered and do not live.
+
+    On another machine silence for the length of the lease tells; on this one a process that is gone tells at once.
+
+    Args:
+        sole: nobody else can be at work, as with a locked SQLite file.
+    """
+    silent_since = database.now(connection) - lease_seconds
+    others = sa.select(workers).where(workers.c.state != "gone", workers.c.id != me.id)
+    return [
+        row.id
+        for row in connection.execute(others)
+        if sole
+        or row.heartbeat_at < silent_since
+        or (row.host == me.host and not _exists(row.pid, row.process_started))
+    ]
+
+
+def _exists(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+@contextmanager
+def sole_worker(folder: Path) -> Iterator[None]:
+    """Hold the lock that lets one process work on a SQLite file; the system releases it however the process ends.
+
+    Raises:
+        InputError: another worker holds it.
+        AgentError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise AgentError(f"the folder {folder} cannot be written: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another worker runs the agents of {folder}",
+                remedy="Stop it, or let several workers share a PostgreSQL (agents.url).",
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
