@@ -72,6 +72,13 @@ def test_no_prompt_is_sent_twice_but_the_one_that_is_to_be_found_in_the_cache() 
     assert len(set(prompts)) == len(prompts) - 1
 
 
+def test_a_server_that_computes_the_same_prompt_again_is_noticed() -> None:
+    with serving("ollama") as server:
+        assert bench(server).notes == []
+    with serving("ollama", forgets=True) as server:
+        assert "does not reuse prompts of this model" in bench(server).notes[0]
+
+
 def test_a_server_without_times_of_its_own_is_timed_by_the_clock() -> None:
     with serving("vllm") as server:
         result = bench(server)

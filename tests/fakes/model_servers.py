@@ -22,6 +22,7 @@ class ModelServer:
 
     Attributes:
         longest: prompts beyond so many tokens are cut silently, as Ollama does.
+        forgets: whether a prompt sent again is computed again.
         pages: GET paths, or POST paths with fixed answers, by path.
         asked: bodies of the calls.
     """
@@ -32,6 +33,7 @@ class ModelServer:
     pages: dict[str, Any] = field(default_factory=dict)
     asked: list[dict[str, Any]] = field(default_factory=list)
     broken: bool = False
+    forgets: bool = False
 
     def answer(self, path: str, body: dict[str, Any]) -> list[bytes] | None:
         """The lines of a streamed answer."""
@@ -52,6 +54,7 @@ class ModelServer:
         for _ in range(output):
             yield json.dumps({"model": body["model"], "response": " x", "done": False}).encode() + b"\n"
         first = len(self.asked) == 1
+        again = not first and self.asked[-2].get("prompt") == body["prompt"] and not self.forgets
         yield (
             json.dumps(
                 {
@@ -61,7 +64,7 @@ class ModelServer:
                     "done_reason": "length",
                     "load_duration": round((LOAD_SECONDS if first else 0.01) * 1e9),
                     "prompt_eval_count": count,
-                    "prompt_eval_duration": round(count * PREFILL_SECONDS * 1e9),
+                    "prompt_eval_duration": round((1 if again else count) * PREFILL_SECONDS * 1e9),
                     "eval_count": output,
                     "eval_duration": round((output - 1) * DECODE_SECONDS * 1e9),
                 }

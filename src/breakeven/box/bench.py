@@ -50,6 +50,9 @@ class BenchPlan:
 ALL_LENGTHS = (32, 128, 512, 1024, 2048, 4096, 8192, 16_384, 32_768)
 QUICK_LENGTHS = (32, 128, 512, 1536)
 MARGIN_TOKENS = 16
+LONG_ENOUGH: Tokens = 128
+NOT_REUSED = 0.6
+"""Share of the time of a new prompt from which a prompt sent again cannot have come from the cache."""
 MOST_TAKEN_OUT = 0.9
 """Share of a call's time beyond which waiting for a CPU cannot be told from its work."""
 
@@ -245,6 +248,12 @@ class Bench:
         reading = await self._client.call(prompt, 8, cached=True)
         self._result.cached_seconds = reading.first_token_seconds
         self._result.cached_prompt_tokens = _prompt_tokens(reading)
+        expected = self._expected_seconds(length)
+        if length >= LONG_ENOUGH and expected and _prefill_seconds(reading) > NOT_REUSED * expected:
+            self._result.notes.append(
+                f"A prompt of {length:,} tokens that had just been sent was computed again: this server does not reuse"
+                " prompts of this model, so what agents send again and again costs them each time."
+            )
 
     async def _timed(self, length: Tokens, parallel: int = 1) -> list[Reading]:
         """So many calls at once, with the time the server waited for a CPU taken out."""

@@ -184,7 +184,7 @@ def test_cards_say_what_holds_them_back() -> None:
 
 
 def test_this_machine_can_be_read(tmp_path: Path) -> None:
-    facts = read_machine(config.BoxSettings(power_meter="modelled"), tmp_path / "not" / "there")
+    facts = read_machine(config.BoxSettings(power_meter="modelled"), tmp_path / "not" / "there", watched=0.01)
     assert facts.now == pytest.approx(time.time(), abs=60)
     assert facts.disk_free_bytes
     assert facts.meter is None

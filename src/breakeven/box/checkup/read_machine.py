@@ -36,10 +36,10 @@ NVML_REASONS = {
 """Bits of NVML's clocks event reasons that make a card slower than it could be while it works."""
 
 
-def read_machine(box: BoxSettings, home: Path) -> MachineFacts:
-    """Watches the machine for a second."""
+def read_machine(box: BoxSettings, home: Path, *, watched: Seconds = WATCHED) -> MachineFacts:
+    """Watches the machine for a moment."""
     pressure, swapped, began = PressureWatch(), _swapped(), time.perf_counter()
-    time.sleep(WATCHED)
+    time.sleep(watched)
     shares, elapsed = pressure.shares(), time.perf_counter() - began
     after = _swapped()
     per_second = None if swapped is None or after is None else max(0.0, (after - swapped) / elapsed)
