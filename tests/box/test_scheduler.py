@@ -119,12 +119,23 @@ def test_a_chains_next_step_finds_its_slot_again_though_others_wait() -> None:
 
 
 def test_an_idle_slot_is_held_no_longer_than_computing_its_prompt_anew_would_take() -> None:
+    rules = replace(RULES, tool_wait_seconds=9)
     steps = [Step(at=0, agent="A", steps=2, think=9.0, system_blocks=4), Step(at=0.1, agent="B")]
-    served = simulate(steps, engines=ONE_SLOT).served
+    served = simulate(steps, rules=rules, engines=ONE_SLOT).served
     (other,) = [one for one in served.values() if one.call.agent == "B"]
     first = min(served.values(), key=lambda one: one.started)
     anew = first.call.prompt.tokens / PREFILL
     assert other.started - first.ended == pytest.approx(anew)
+
+
+def test_after_an_agents_usual_last_step_its_slot_is_free_at_once() -> None:
+    wakes = [Step(at=60.0 * n, agent=agent, steps=3) for n in range(2) for agent in "AB"]
+    run = simulate(wakes, engines=ONE_SLOT)
+    second = [one for one in run.served.values() if one.call.arrived >= 60]
+    first, other = (max((o for o in second if o.call.agent == a), key=lambda o: o.started) for a in "AB")
+    begins = min(one.started for one in second if one.call.agent == other.call.agent)
+    assert run.order() == "AAABBBAAABBB"
+    assert begins == pytest.approx(first.ended)
 
 
 def test_a_lease_yields_at_once_to_a_more_urgent_call() -> None:
@@ -223,9 +234,9 @@ def test_when_an_engine_leaves_its_calls_move_and_when_it_returns_it_is_used() -
 
 def test_leases_end_by_themselves() -> None:
     call = Call(1, "a", Prompt((1,), 64), 0.0, chain="c")
-    lease = lease_after(call, 5.0, RULES)
-    assert lease == Lease("c", Priority.AGENT, 5.0, 5.0 + RULES.lease_seconds)
-    assert lease_after(replace(call, chain=None), 5.0, RULES) is None
+    lease = lease_after(call, 5.0, RULES, 0.2, last=False)
+    assert lease == Lease("c", Priority.AGENT, 5.0, 5.4, 5.0 + RULES.lease_seconds)
+    assert lease_after(replace(call, chain=None), 5.0, RULES, None, last=False) is None
     state = PoolState({"e": EngineView("e")}, (Slot("e", 0, lease=lease),))
     assert decide(state, 14.9, RULES) == []
     assert next_look(state, 14.9, RULES) == 15.0

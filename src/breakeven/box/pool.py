@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from breakeven.box.forecast import Forecast, forecast
-from breakeven.box.pool_state import Call, Copy, EngineView, PoolState, Slot
+from breakeven.box.pool_state import Call, Copy, EngineView, Lease, PoolState, Slot
 from breakeven.box.prefix import Prefix, common_blocks
 from breakeven.box.rhythm import Rhythm
 from breakeven.box.scheduler import (
@@ -74,6 +75,11 @@ class Measured:
 class _Agent:
     rhythm: Rhythm = field(default_factory=Rhythm)
     last_active: Seconds | None = None
+    running: int = 0
+    chain: str | None = None
+    steps: int = 0
+    usual_steps: int | None = None
+    pause: Seconds | None = None
     last_prompt: Prefix = ()
     stable_blocks: int = 0
     tokens: Tokens = 0
@@ -126,7 +132,8 @@ class Pool:
 
     def leave(self, call_id: int) -> None:
         """A caller that waited has gone."""
-        self._waiting.pop(call_id, None)
+        if (call := self._waiting.pop(call_id, None)) is not None:
+            self._settle(call)
 
     def waits(self, call_id: int) -> bool:
         """Whether a call is in the queue."""
@@ -149,9 +156,7 @@ class Pool:
         A slot whose engine still works at an abandoned call is given back by `slot_free` instead, after this.
         """
         call, key = self._running.pop(call_id)
-        agent = self._agents.get(call.agent)
-        if agent is not None:
-            agent.last_active = now
+        self._settle(call, now)
         slot = self._slots.get(key)
         if measured is not None:
             self._learn(call, key[0], measured)
@@ -163,7 +168,7 @@ class Pool:
         tokens = slot.held_tokens
         if measured.computed is not None and measured.cached is not None:
             tokens = measured.computed + measured.cached
-        self._slots[key] = replace(slot, held_tokens=tokens, call=None, lease=lease_after(call, now, self.rules))
+        self._slots[key] = replace(slot, held_tokens=tokens, call=None, lease=self._lease(call, now))
 
     def hold(self, engine: str, slot: int, call_id: int) -> None:
         """Keep a slot out of use: its engine has not yet noticed that a caller has gone."""
@@ -234,22 +239,40 @@ class Pool:
         self._agents.move_to_end(call.agent)
         if len(self._agents) > REMEMBERED_AGENTS:
             self._agents.popitem(last=False)
-        wakes = agent.last_active is None or now - agent.last_active >= NEW_CHAIN_AFTER
+        silence = inf if agent.last_active is None else now - agent.last_active
+        wakes = not agent.running and (silence >= NEW_CHAIN_AFTER or call.chain != agent.chain)
         if wakes:
             agent.rhythm = agent.rhythm.woke(now)
+            agent.usual_steps, agent.steps = agent.steps or None, 0
             shared = common_blocks(agent.last_prompt, call.prompt.prefix)
             agent.stable_blocks = shared or call.prompt.head_blocks
             agent.last_prompt = call.prompt.prefix
+        elif not agent.running:
+            agent.pause = _mean(agent.pause, silence)
+        agent.chain = call.chain
+        agent.steps += 1
+        agent.running += 1
         agent.last_active = now
         agent.tokens = max(call.prompt.tokens, agent.tokens if call.prompt.prefix[:1] == agent.last_prompt[:1] else 0)
         return wakes
+
+    def _settle(self, call: Call, now: Seconds | None = None) -> None:
+        """An agent has one call less under way."""
+        if (agent := self._agents.get(call.agent)) is not None:
+            agent.running = max(0, agent.running - 1)
+            agent.last_active = now if now is not None else agent.last_active
+
+    def _lease(self, call: Call, now: Seconds) -> Lease | None:
+        agent = self._agents.get(call.agent, _Agent())
+        last = agent.usual_steps is not None and agent.steps >= agent.usual_steps
+        return lease_after(call, now, self.rules, agent.pause, last=last)
 
     def _enter(self, decision: Decision, now: Seconds) -> None:
         match decision:
             case Start():
                 self._enter_start(decision, now)
             case Refuse():
-                del self._waiting[decision.call]
+                self.leave(decision.call)
             case EndLease():
                 key = decision.engine, decision.slot
                 self._slots[key] = replace(self._slots[key], lease=None)

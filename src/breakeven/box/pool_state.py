@@ -53,11 +53,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """An idle slot kept for a chain's next step, against calls that are no more urgent than the chain."""
+    """An idle slot kept for a chain's next step, against calls that are no more urgent than the chain.
+
+    Attributes:
+        since: when the step before ended.
+        against_others_until: how long it is kept while others wait.
+        until: how long it is kept while nobody does.
+    """
 
     chain: str
     priority: Priority
     since: Seconds
+    against_others_until: Seconds
     until: Seconds
 
 

@@ -4,8 +4,9 @@ The rules, in the order in which they apply:
 
  1. Deadlines. A call whose answer could not be complete in time even if it started now is refused.
  2. Leases. A slot that ended a chain's step is kept for the next one until the lease ends. While others wait it is
-    kept no longer than computing the prompt anew would take: losing it costs no more than having held it. A more
-    urgent call may take it at once when no other slot is free.
+    kept for twice the pause that the agent usually makes between steps, not at all after its usual last step, and no
+    longer than computing the prompt anew would take: losing it costs no more than having held it. A more urgent call
+    may take it at once when no other slot is free.
  3. Turns. A call's turn is its arrival plus its priority's handicap. So priorities age: a batch call is overtaken only
     by calls that arrive within its handicap after it.
  4. Overdue. A call that has waited ``patience`` beyond its turn is overdue; overdue calls go by turn and before all
@@ -34,18 +35,28 @@ from breakeven.box.pool_state import Call, Copy, EngineView, Lease, PoolState, P
 from breakeven.box.prefix import common_blocks
 from breakeven.units import Seconds
 
+SHORTEST_PAUSE = 0.05
+"""Seconds that a step needs at least to come back."""
 EQUALLY_SOON = 0.1
 """Starts within a tenth of each other, or of a second, count as equally soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The constants of the rules, in seconds."""
+    """The constants of the rules, in seconds.
+
+    Attributes:
+        handicaps: by which each priority's turn comes later than its arrival.
+        lease_seconds: for how long a slot is kept for a chain while nobody else waits.
+        tool_wait_seconds: the same while others wait, before an agent's usual pause is known.
+        patience, run_seconds, window, prefetch_seconds: see rules 4, 4, 5 and 8.
+    """
 
     handicaps: Mapping[Priority, Seconds] = field(
         default_factory=lambda: {Priority.INTERACTIVE: 0.0, Priority.AGENT: 15.0, Priority.BATCH: 600.0}
     )
     lease_seconds: Seconds = 10.0
+    tool_wait_seconds: Seconds = 1.0
     patience: Seconds = 60.0
     run_seconds: Seconds = 120.0
     window: Seconds = 10.0
@@ -120,9 +131,18 @@ def decide(state: PoolState, now: Seconds, rules: Rules) -> list[Decision]:
     return list(_Deciding(state, now, rules).decisions())
 
 
-def lease_after(call: Call, now: Seconds, rules: Rules) -> Lease | None:
-    """The lease on a slot whose call has just been answered."""
-    return None if call.chain is None else Lease(call.chain, call.priority, now, now + rules.lease_seconds)
+def lease_after(call: Call, now: Seconds, rules: Rules, pause: Seconds | None, *, last: bool) -> Lease | None:
+    """The lease on a slot whose call has just been answered.
+
+    Args:
+        pause: what the agent usually takes between steps; ``None`` while unknown.
+        last: whether its chains usually end with this step.
+    """
+    if call.chain is None:
+        return None
+    kept = 0.0 if last else rules.tool_wait_seconds if pause is None else max(SHORTEST_PAUSE, 2 * pause)
+    until = now + rules.lease_seconds
+    return Lease(call.chain, call.priority, now, min(until, now + kept), until)
 
 
 def next_look(state: PoolState, now: Seconds, rules: Rules) -> Seconds | None:
@@ -130,7 +150,7 @@ def next_look(state: PoolState, now: Seconds, rules: Rules) -> Seconds | None:
     moments = [slot.lease.until for slot in state.slots if slot.lease is not None]
     moments += [wake - rules.prefetch_seconds for agent, wake in state.wakes.items() if _has_file(agent, state.copies)]
     if state.waiting:
-        moments += [_worth_holding_until(slot, state) for slot in state.slots if slot.lease is not None]
+        moments += [_kept_until(slot, state) for slot in state.slots if slot.lease is not None]
         moments.append(now + 1.0)
     return min((moment for moment in moments if moment > now), default=None)
 
@@ -181,7 +201,7 @@ class _Deciding:
             return False
         if not any(self._may_use(call, slot) and call.chain != lease.chain for call in self.waiting):
             return True
-        if self.now >= _worth_holding_until(slot, self.state):
+        if self.now >= _kept_until(slot, self.state):
             return False
         overdue = any(self._may_use(call, slot) for call in self.waiting if self.now >= self.rules.overdue_at(call))
         return not (overdue and self._run_is_over(slot)) and not self._more_urgent(lease, slot)
@@ -259,7 +279,7 @@ class _Deciding:
             if slot.call is None:
                 if slot.lease is None:
                     continue
-                until_free = slot.lease.until - self.now
+                until_free = _kept_until(slot, self.state) - self.now
             shared = call.prompt.shared_tokens(slot.holds)
             if shared:
                 waits.append(until_free + self._engine(slot).prefill_seconds(call.prompt.tokens - shared))
@@ -367,10 +387,12 @@ class _Deciding:
         return [slot for slot in self.slots.values() if self._may_use(call, slot)]
 
 
-def _worth_holding_until(slot: Slot, state: PoolState) -> Seconds:
-    """When a leased slot has been held idle for as long as computing its prompt anew would take."""
+def _kept_until(slot: Slot, state: PoolState) -> Seconds:
+    """Until when a leased slot is kept against others that wait."""
     engine = state.engines.get(slot.engine)
-    return inf if slot.lease is None or engine is None else slot.lease.since + engine.prefill_seconds(slot.held_tokens)
+    if slot.lease is None or engine is None:
+        return inf
+    return min(slot.lease.against_others_until, slot.lease.since + engine.prefill_seconds(slot.held_tokens))
 
 
 def _begins_like(call: Call, slot: Slot) -> bool:
