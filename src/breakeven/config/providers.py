@@ -22,7 +22,10 @@ class ProviderSettings(Section):
     profile: ProfileName | None = None
     """A server that breakeven knows: sets `base_url`, `dialect`, `catalog`, `key` and peculiarities not given here."""
     base_url: str = Field(default="", pattern=r"^https?://[^\s]+$")
-    """Root of its interface, `/v1` included where the server has it. Required without `profile`."""
+    """Root of its interface, `/v1` included where the server has it. Required without `profile` or `any_llm`."""
+    any_llm: str | None = Field(default=None, min_length=1)
+    """Its name in any-llm (`bedrock`, `vertexai`, …), for providers that speak neither dialect; takes the optional
+    packages of `breakeven[any-llm]` and, where the provider needs more, any-llm's own extra for it."""
     dialect: Literal["openai", "anthropic"] = "openai"
     """What it speaks: OpenAI's chat completions or Anthropic's messages."""
     responses: bool = False
@@ -72,8 +75,8 @@ class ProviderSettings(Section):
 
     @model_validator(mode="after")
     def _is_complete(self) -> ProviderSettings:
-        if not self.base_url:
-            raise ValueError("a table with base_url or profile")
+        if not self.base_url and self.any_llm is None:
+            raise ValueError("a table with base_url, profile or any_llm")
         if self.key is not None and self.keys:
             raise ValueError("a table with either key or keys")
         return self

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from breakeven.box.discovery import Found
 from breakeven.config import ProviderSettings
 from breakeven.config.secrets import read_secret
 from breakeven.ledger.records import Locality
+from breakeven.providers.any_llm import AnyLlmProvider
 from breakeven.providers.base import Dialect, Provider
 from breakeven.providers.http import HttpProvider
 from breakeven.providers.keyring import KeyRing
+
+Server: TypeAlias = HttpProvider | AnyLlmProvider
 
 
 class Servers:
@@ -22,10 +26,10 @@ class Servers:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        self._configured: dict[str, tuple[ProviderSettings, HttpProvider]] = {}
+        self._configured: dict[str, tuple[ProviderSettings, Server]] = {}
         self._found: dict[str, HttpProvider] = {}
         self._key_cooldown = 0.0
-        self._retired: list[HttpProvider] = []
+        self._retired: list[Server] = []
 
     def discovered(self, found: tuple[Found, ...]) -> None:
         """Take in the servers that were found running here."""
@@ -64,9 +68,18 @@ class Servers:
         for server in (*self._found.values(), *(server for _, server in self._configured.values())):
             await server.close()
 
-    def _open(self, name: str, settings: ProviderSettings) -> HttpProvider:
+    def _open(self, name: str, settings: ProviderSettings) -> Server:
         key = f"providers.{name}.key"
         secrets = [read_secret(key, reference, self._environment) for reference in settings.key_references]
+        if settings.any_llm is not None:
+            return AnyLlmProvider(
+                name,
+                settings.any_llm,
+                locality=settings.effective_locality,
+                catalog=settings.catalog,
+                secret=secrets[0] if secrets else None,
+                base_url=settings.base_url or None,
+            )
         return _server(name, settings, settings.effective_locality, KeyRing(name, secrets, self._key_cooldown))
 
 
