@@ -170,16 +170,16 @@ async def _all_is(accounts: Accounts, spent: str) -> None:
     assert accounts.left(local, at=NOON) == 1 - Decimal(spent)
 
 
-def test_a_second_gateway_on_the_same_home_is_refused_on_sqlite(
-    tmp_path: Path, ledger: Ledger, url: str | None
-) -> None:
+def test_a_second_gateway_on_the_database_is_refused_on_sqlite(tmp_path: Path, ledger: Ledger, url: str | None) -> None:
     async def work() -> None:
         async with accounts_of({}, tmp_path, ledger, url):
             if url is not None:
-                async with accounts_of({}, tmp_path, ledger, url):
+                async with accounts_of({}, tmp_path / "other", ledger, url):
                     return
-            with pytest.raises(InputError, match="another gateway works in"):
-                async with accounts_of({}, tmp_path, ledger, url):
-                    raise AssertionError("two gateways spend from one home")
+            same = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+            for home, found_by in ((tmp_path, None), (tmp_path / "other", same)):
+                with pytest.raises(InputError, match="another gateway spends from"):
+                    async with accounts_of({}, home, ledger, found_by):
+                        raise AssertionError("two gateways spend from one database")
 
     asyncio.run(work())

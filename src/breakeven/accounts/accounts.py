@@ -258,14 +258,14 @@ async def open_accounts(
 ) -> AsyncIterator[Accounts]:
     """Keys and budgets, watched for changes until left.
 
-    On SQLite the home folder is locked: one gateway spends from it. On PostgreSQL any number may share.
+    On SQLite the database is locked: one gateway spends from it. On PostgreSQL any number may share.
 
     Args:
         poll_seconds: between two looks at what others changed.
         dead_seconds: silence after which another gateway's reservations and calls in flight are given up.
 
     Raises:
-        InputError: another gateway works in the home folder, or a key's secret cannot be had.
+        InputError: another gateway spends from the database, or a key's secret cannot be had.
         LedgerError: the folder cannot be written, or the database belongs to a newer version.
     """
     engine: Engine = database.connect(settings.ledger, home, busy_seconds=BUSY_SECONDS)
@@ -281,7 +281,8 @@ async def open_accounts(
             stack.push_async_callback(shared.close)
             verdicts = SharedVerdicts(engine, presence.process)
         else:
-            stack.enter_context(sole_gateway(home))
+            if engine.url.database:
+                stack.enter_context(sole_gateway(Path(engine.url.database)))
             store = OwnBudgets(Books(engine, ledger))
         process = presence.process if presence is not None else uuid.uuid4().hex
         idempotency = Idempotency(AnswerTable(engine, settings.idempotency, process))

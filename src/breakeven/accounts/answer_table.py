@@ -34,7 +34,7 @@ class AnswerTable:
 
     Args:
         process: id of this gateway. What another one has in flight is taken over once it is not in ``processes``; on
-            SQLite no other is alive, since the home folder is locked.
+            SQLite no other is alive, since the database is locked.
     """
 
     def __init__(
