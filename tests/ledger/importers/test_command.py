@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 from breakeven.cli.main import build
 from breakeven.config import LedgerSettings
+from breakeven.ledger.importers.sources import SOURCES
+from breakeven.ledger.importers.table import HEADINGS
 from breakeven.ledger.store import Store
 
 
@@ -81,6 +85,21 @@ def test_the_columns_chosen_for_a_csv_are_shown(home: Path) -> None:
     told = run("import", FILES / "calls.csv", "--input-includes-cached", "--set", "provider=openai")
     assert "input=Prompt Tokens" in told.stderr
     assert told.exit_code == 3
+
+
+def test_the_manuals_example_of_a_csv_works(home: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/import.md").read_text()
+    (example,) = re.findall(r"^    breakeven (import usage\.csv .*(?:\n +--.*)*)", page, re.MULTILINE)
+    (tmp_path / "usage.csv").write_text("when,tokens_sent,tokens_back\n2026-11-02T05:00:00Z,1000,100\n")
+    told = run(*shlex.split(example.replace("\\\n", " ")), "--json")
+    assert told.exit_code == 0, told.stderr
+    assert json.loads(told.stdout)["sources"][0]["new_calls"] == 1
+
+
+def test_the_manual_lists_every_source_and_every_field() -> None:
+    page = (Path(__file__).parents[3] / "docs/import.md").read_text()
+    assert all(f"| `{name}` |" in page for name in SOURCES)
+    assert all(f"`{name}`" in page for name in HEADINGS)
 
 
 def test_an_import_can_be_taken_back(home: Path) -> None:
