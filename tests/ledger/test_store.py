@@ -243,8 +243,33 @@ def test_of_two_reports_of_a_bucket_the_later_one_counts(store: Store, later_fir
     assert all_buckets(store) == [late]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"start": NOVEMBER + DAY / 2, "end": NOVEMBER + DAY},
+        {"start": NOVEMBER - DAY, "end": NOVEMBER + 1},
+        {"model": ""},
+    ],
+    ids=["hours after days", "a longer span", "all models together"],
+)
+def test_a_bucket_that_tells_of_the_same_time_in_other_terms_is_refused(store: Store, other: dict[str, Any]) -> None:
+    store.insert_buckets([bucket()])
+    with pytest.raises(RecordRejected, match="--forget import:openai-usage"):
+        store.insert_buckets([bucket(start=NOVEMBER + DAY, end=NOVEMBER + 2 * DAY), bucket(**other)])
+    assert all_buckets(store) == [bucket()]
+
+
+def test_buckets_of_other_origins_other_times_and_unfinished_days_are_no_repeats(store: Store) -> None:
+    unfinished = bucket(end=NOVEMBER + DAY / 2, tokens=TokenCounts(output=1))
+    apart = [bucket(start=NOVEMBER + DAY, end=NOVEMBER + 2 * DAY), bucket(origin="import:other", end=NOVEMBER + 1)]
+    items = [bucket(origin="import:x-cost", tokens=None, model=model) for model in ("", "gpt-6")]
+    assert store.insert_buckets([unfinished, *apart, *items]) == 5
+    assert store.insert_buckets([bucket()]) == 1
+    assert unfinished not in all_buckets(store)
+
+
 def test_buckets_are_read_page_by_page_in_order_of_time(store: Store) -> None:
-    many = [bucket(start=NOVEMBER + n // 3, model=f"m{n}") for n in range(READ_PAGE + 5)]
+    many = [bucket(start=NOVEMBER + n // 3, end=NOVEMBER + n // 3 + 1, model=f"m{n}") for n in range(READ_PAGE + 5)]
     assert store.insert_buckets(reversed(many)) == len(many)
     found = all_buckets(store)
     assert {one.model for one in found} == {one.model for one in many}

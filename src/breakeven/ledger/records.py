@@ -166,8 +166,8 @@ class UsageBucket(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Usage that a source gives as a sum only: no single calls can be made of it, and no exact price where tiers go by
     the length of a prompt.
 
-    ``origin`` to ``variant``, the token counts aside, tell buckets apart. Of two reports of the same bucket the later
-    one holds more, since usage only grows.
+    Origin, provider, model, start, batch, account and variant tell buckets apart. Of two reports of the same bucket the
+    later one holds more, since usage only grows; the earlier may end earlier, at the time of its making.
 
     Attributes:
         origin: ``import:`` and the source.
@@ -200,7 +200,7 @@ class UsageBucket(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     @property
     def id(self) -> str:
         """Hash of what tells it apart: the same bucket has the same id in every export."""
-        key = (self.origin, self.provider, self.model, self.start, self.end, self.batch, self.account, self.variant)
+        key = (self.origin, self.provider, self.model, self.start, self.batch, self.account, self.variant)
         return hashlib.sha256(msgspec.json.encode(key)).hexdigest()
 
     @property

@@ -35,6 +35,7 @@ from breakeven.ledger.schema import (
     daily_totals,
     usage_buckets,
 )
+from breakeven.ledger.spans import Span, overlap
 from breakeven.ledger.usage import UsagePart, read_usage
 
 PROGRAM_LIMIT = "54"  # class of PostgreSQL's codes for a value that is too long for an index or a row
@@ -189,7 +190,8 @@ class Store:
 
     def insert_buckets(self, batch: Iterable[UsageBucket]) -> int:
         """Add buckets in one transaction. One that is known already changes nothing, unless this report of it holds
-        more and so is the later one: then it takes the other's place.
+        more and so is the later one: then it takes the other's place. A bucket that tells of the same time as another
+        of its origin in other terms is refused: the same usage would count twice.
 
         Returns:
             How many were new or took the place of an earlier report.
@@ -206,6 +208,7 @@ class Store:
         with _reporting_outages(), _reporting_content(), self._writing() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.text("LOCK TABLE usage_buckets IN SHARE ROW EXCLUSIVE MODE"))
+            self._refuse_overlaps(connection, list(largest.values()))
             for names in _pages(sorted(largest)):
                 for known in self._buckets_of(connection, names):
                     if largest[known.id].extent <= known.extent:
@@ -292,6 +295,18 @@ class Store:
         query = sa.select(attempts).where(attempts.c.call_id.in_(ids)).order_by(attempts.c.call_id, attempts.c.number)
         rows = connection.execute(query).mappings()
         return {name: list(group) for name, group in groupby(rows, key=lambda row: row["call_id"])}
+
+    def _refuse_overlaps(self, connection: Connection, batch: Sequence[UsageBucket]) -> None:
+        spans = {Span.of(bucket) for bucket in batch}
+        for origin in {span.origin for span in spans}:
+            since = min(span.start for span in spans if span.origin == origin)
+            until = max(span.end for span in spans if span.origin == origin)
+            columns = (usage_buckets.c.start_at, usage_buckets.c.end_at, usage_buckets.c.model != "")
+            query = sa.select(*columns).distinct().where(usage_buckets.c.origin == origin)
+            query = query.where(usage_buckets.c.start_at < until, usage_buckets.c.end_at > since)
+            spans |= {Span(origin, start, end, bool(named)) for start, end, named in connection.execute(query)}
+        if (found := overlap(spans)) is not None:
+            raise RecordRejected(found)
 
     def _buckets_of(self, connection: Connection, ids: Sequence[str]) -> list[UsageBucket]:
         query = sa.select(usage_buckets).where(usage_buckets.c.id.in_(ids))

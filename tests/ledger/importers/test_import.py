@@ -107,7 +107,7 @@ def test_rows_that_nothing_tells_apart_are_parts_and_not_repeats(
     (tmp_path / "page.json").write_text(json.dumps(page))
     take_in(tmp_path / "page.json")
     take_in(tmp_path / "page.json")
-    assert len(all_of(ledger)[1]) == 6
+    assert len(all_of(ledger)[1]) == 5
 
 
 def _inputs() -> dict[str, list[bytes]]:

@@ -145,6 +145,18 @@ def test_codex_forks_without_ids_of_turns_are_told_by_time(tmp_path: Path) -> No
     assert len(calls_in("codex", tmp_path / FORK.name)) == 1
 
 
+def test_codex_sessions_that_tell_their_model_late_have_it_all_the_same(tmp_path: Path) -> None:
+    lines = PARENT.read_text().splitlines(keepends=True)
+    (tmp_path / PARENT.name).write_text("".join([lines[0], *lines[4:7], lines[1], *lines[7:]]))
+    assert [only(call).model_served for call in calls_in("codex", tmp_path / PARENT.name)] == [
+        "gpt-5-codex",
+        "gpt-5-codex",
+        "gpt-5.5",
+    ]
+    (tmp_path / PARENT.name).write_text("".join([lines[0], lines[4]]))
+    assert [only(call).model_served for call in calls_in("codex", tmp_path / PARENT.name)] == ["unknown"]
+
+
 def test_codex_sessions_count_the_same_wherever_they_lie(tmp_path: Path) -> None:
     (tmp_path / "moved.jsonl").write_bytes(PARENT.read_bytes())
     assert calls_in("codex", tmp_path / "moved.jsonl") == calls_in("codex", PARENT)

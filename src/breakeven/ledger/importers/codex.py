@@ -3,7 +3,7 @@
 - ``total_token_usage`` adds up the session; ``last_token_usage`` is the call just made. Unchanged totals are repeats of
   the display, not calls. Where only totals stand, a call is the difference of two.
 - ``input_tokens`` includes cached tokens, ``output_tokens`` includes reasoning.
-- The model stands in the ``turn_context`` before.
+- The model stands in the ``turn_context`` before, or, in a session that was taken up again, in the first one after.
 - A forked session begins with a copy of its parent's history, with new times. The copy is left out: it counts where it
   was made. A turn's id tells when it was made; without ids, what was written within a second of the fork is the copy.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
@@ -22,6 +23,7 @@ from breakeven.ledger.importers.fields import digest, moment, native_id
 from breakeven.ledger.importers.found import Found, Importer, LeftOut, Options, Problem
 from breakeven.ledger.importers.reading import OpenFile
 from breakeven.ledger.importers.single import imported_call
+from breakeven.ledger.records import Call
 
 NAME = "codex"
 COPY_SECONDS = 1.0
@@ -119,13 +121,28 @@ def sniff(path: Path, head: bytes) -> float:
 def read(file: OpenFile, options: Options) -> Iterator[Found]:  # noqa: ARG001 - every importer takes them
     """A call for each step of the session's totals."""
     session = _Session(id=file.path.stem[-36:])
+    waiting: list[Call] = []  # for a model: sessions that are taken up again tell it after their first calls
     for number, line in file.lines():
         try:
             entry = _read_line(line)
-            if entry is not None and entry.payload is not None:
-                yield from _advance(session, entry, entry.payload)
+            if entry is None or entry.payload is None:
+                continue
+            for found in _advance(session, entry, entry.payload):
+                if isinstance(found, Call) and session.model is None:
+                    waiting.append(found)
+                else:
+                    yield found
         except (msgspec.DecodeError, ValueError, InputError) as error:
             yield Problem(number, str(error))
+        if waiting and session.model is not None:
+            yield from (_of_model(call, session.model) for call in waiting)
+            waiting.clear()
+    yield from waiting
+
+
+def _of_model(call: Call, model: str) -> Call:
+    attempts = tuple(replace(attempt, model_asked=model, model_served=model) for attempt in call.attempts)
+    return replace(call, model=model, attempts=attempts)
 
 
 def _read_line(line: bytes) -> _Line | None:
