@@ -30,6 +30,7 @@ class Booking:
         id: the call's.
         arrival: when it came.
         attempts: what was tried so far, priced.
+        recorded: whether the call is in the books.
     """
 
     def __init__(self, desk: Desk, endpoint: str, labels: Labels) -> None:
@@ -39,6 +40,7 @@ class Booking:
         self.arrival = Arrival.now()
         self.id = f"call_{int(self.arrival.unix * 1e6):014x}{_PROCESS}{next(_COUNTER) & 0xFFFFFF:06x}"
         self.attempts: list[Attempt] = []
+        self.recorded = False
 
     def headers(self, route: Route | None = None, reason: str | None = None) -> Headers:
         """Response headers that tell which call this was, who served it and why."""
@@ -101,6 +103,7 @@ class Booking:
             agent=self._labels.agent,
             task=task,
         )
+        self.recorded = True
         self._desk.ledger.record(call)
         for observe in self._desk.observers:
             observe(call)

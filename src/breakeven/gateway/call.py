@@ -218,7 +218,12 @@ class PlannedCall(ABC):
         return Hints(labels.agent, labels.chain, plan.priority, plan.deadline_seconds, prompt, output_tokens)
 
     def _record_failure(self, outcome: Outcome) -> None:
-        """Record a call that was not completed; the caller hears of the failure, the log of a ledger in trouble."""
+        """Record a call that was not completed; the caller hears of the failure, the log of a ledger in trouble.
+
+        One that is in the books already stays as it is: its answer was whole when it was recorded.
+        """
+        if self.booking.recorded:
+            return
         try:
             self.booking.record(self.model, outcome, task=self.plan.task, stream=self.stream)
         except LedgerUnavailable as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 
@@ -50,6 +50,7 @@ class _Answer:
     """An answer of which everything but the end has been sent, or nothing at all.
 
     Attributes:
+        whole: all of one that was not passed on, in the client's dialect.
         tail / ending: what is left to send of one that was passed on, and what closes its stream.
         gate: the gate it did not pass, if nobody better could be asked.
     """
@@ -58,6 +59,7 @@ class _Answer:
     reason: str
     dialect: Dialect
     reader: StreamReader
+    whole: Json = field(default_factory=dict)
     tail: bytes = b""
     ending: bytes = b""
     gate: str | None = None
@@ -124,6 +126,11 @@ class Generation(PlannedCall):
                 await self._follow(reply, answer, exchange, passing=passing)
             if not reader.finished:
                 raise StreamCut(f"{route.provider.name} ended its answer before it was complete")
+            if reader.answer is not None and not passing:
+                created = int(self.booking.arrival.unix)
+                answer.whole = dialects.whole_answer(
+                    dialect, self._request, reader.answer.completion(), created=created
+                )
         except (BreakevenError, TimeoutError) as raised:
             fault = raised if isinstance(raised, BreakevenError) else self._overdue(route)
             outcome = _outcome(fault, reader)
@@ -150,18 +157,15 @@ class Generation(PlannedCall):
         """Let the last of the answer go."""
         answer = self._answer_ready
         assert answer is not None  # noqa: S101  set by the attempt that ended well
-        cost, reader, request = self.booking.cost(), answer.reader, self._request
+        cost, request = self.booking.cost(), self._request
         if self._request.stream and not self._buffers():
             await self.delivery.end_stream(answer.tail, answer.ending, answer.route, answer.reason, cost, answer.gate)
             return
-        assert reader.answer is not None  # noqa: S101  folded, since it was not passed on
-        created = int(self.booking.arrival.unix)
-        whole = dialects.whole_answer(answer.dialect, request, reader.answer.completion(), created=created)
         if not request.stream:
-            await self.delivery.whole(whole, answer.route, answer.reason, cost, answer.gate)
+            await self.delivery.whole(answer.whole, answer.route, answer.reason, cost, answer.gate)
             return
         passed = dialects.reader(request.dialect, pass_usage=request.wants_usage, fold=False)
-        events = passed.take_all(dialects.split_whole(request.dialect, whole))
+        events = passed.take_all(dialects.split_whole(request.dialect, answer.whole))
         await self.delivery.end_stream(events, passed.ending, answer.route, answer.reason, cost, answer.gate)
 
     def _overdue(self, route: Route) -> DeadlineExceeded:
