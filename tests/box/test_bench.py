@@ -19,6 +19,7 @@ from tests.fakes.model_servers import (
 )
 from typer.testing import CliRunner
 
+from breakeven import config
 from breakeven.box.bench import Bench, BenchPlan, BenchResult, _common_step, bench_plan
 from breakeven.box.bench_client import BenchClient, OllamaDialect, OpenAIDialect, Reading
 from breakeven.box.bench_run import take_measurement
@@ -205,6 +206,17 @@ def test_a_running_ollama_is_measured_and_its_model_recognised() -> None:
     assert (taken.engine.kind, taken.engine.version, taken.engine.context) == ("ollama", "0.12.6", 4096)
     assert (taken.model, taken.shape, taken.machine) == ("llama3.3:70b", "llama-3.3-70b-q4_k_m", "m4-max-128")
     assert taken.step_times().prefill_tokens_per_second(1000) == pytest.approx(1 / PREFILL_SECONDS, rel=0.01)
+
+
+def test_a_model_named_is_measured_where_a_configured_server_offers_it() -> None:
+    async def target_of(model: str | None, url: str) -> str:
+        settings = config.parse({"providers": {"house": {"base_url": f"{url}/v1"}}})
+        async with open_target(settings, Path(), model=model, base_url=None) as target:
+            return f"{target.model} on {target.used.kind}"
+
+    with serving("ollama", pages=OLLAMA_PAGES) as server:
+        found = [asyncio.run(target_of(model, server.url)) for model in ("llama3.3:70b", None)]
+    assert found == ["llama3.3:70b on ollama"] * 2
 
 
 def test_a_running_vllm_is_measured_from_outside() -> None:

@@ -19,8 +19,9 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import RequestError
 
 from breakeven.box.bench_client import Dialect, LlamaServerDialect, OllamaDialect, OpenAIDialect
-from breakeven.box.discovery import Found, discover, recognise
+from breakeven.box.discovery import Found, recognise
 from breakeven.box.engine import Engine, default_threads
+from breakeven.box.local_servers import local_servers
 from breakeven.box.models import Progress, no_progress, resolve
 from breakeven.catalog.measurements import EngineUsed
 from breakeven.catalog.shapes import match_shape
@@ -80,10 +81,9 @@ async def open_target(
     if base_url is not None:
         yield await _running(await _recognised(base_url, key), model, key)
         return
-    named = model is not None or "engine" in settings.model_fields_set
-    servers = () if named else tuple(server for server in await discover() if server.models)
-    if servers:
-        yield await _running(servers[0], None, key)
+    servers = [server for server in await local_servers(settings) if _offers(server, model)]
+    if servers and (model is not None or "engine" not in settings.model_fields_set):
+        yield await _running(servers[0], model, key)
         return
     async with _engine(settings, home, model, progress) as target:
         yield target
@@ -122,6 +122,10 @@ async def _engine(settings: Settings, home: Path, model: str | None, progress: P
         )
     finally:
         await engine.stop()
+
+
+def _offers(server: Found, model: str | None) -> bool:
+    return any(model in (None, offer.id) for offer in server.models if not offer.embeddings)
 
 
 async def _recognised(base_url: str, key: str | None) -> Found:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
@@ -16,9 +14,9 @@ from pyreqwest.exceptions import RequestError
 
 from breakeven.box.bench_client import BenchClient, OllamaDialect, OpenAIDialect, WordsDialect
 from breakeven.box.checkup.facts import FOREVER, BackendFacts, GatewayFacts, Probe
-from breakeven.box.discovery import Found, FoundModel, discover, recognise
-from breakeven.config import ProviderSettings, Settings
-from breakeven.config.addresses import is_loopback
+from breakeven.box.discovery import Found, FoundModel
+from breakeven.box.local_servers import local_servers
+from breakeven.config import Settings
 from breakeven.errors import UpstreamError
 from breakeven.units import Seconds, Tokens
 
@@ -58,32 +56,16 @@ async def _listens(host: str, port: int) -> bool:
     return True
 
 
-async def read_backends(
-    settings: Settings, longest_prompt: Tokens | None, *, probe: bool, servers: Sequence[Found] | None = None
-) -> tuple[BackendFacts, ...]:
+async def read_backends(settings: Settings, longest_prompt: Tokens | None, *, probe: bool) -> tuple[BackendFacts, ...]:
     """The local providers that are configured, else what runs on this machine.
 
     Args:
         longest_prompt: that real calls sent; a probe is as long.
         probe: whether to send prompts, which takes the server some seconds.
-        servers: instead of looking for them.
     """
-    found = await _find(settings) if servers is None else servers
-    return tuple([await _read(server, settings, longest_prompt, probe=probe) for server in found])
-
-
-async def _find(settings: Settings) -> Sequence[Found]:
-    local = [provider for provider in settings.providers.values() if _is_local(provider)]
-    if not settings.providers:
-        return await discover()
-    roots = sorted({"{0.scheme}://{0.netloc}".format(urlsplit(provider.base_url)) for provider in local})
-    recognised = await asyncio.gather(*(recognise(root) for root in roots))
-    return [server for server in recognised if server is not None]
-
-
-def _is_local(provider: ProviderSettings) -> bool:
-    host = urlsplit(provider.base_url).hostname or ""
-    return provider.locality == "local" or (provider.locality is None and is_loopback(host))
+    return tuple(
+        [await _read(server, settings, longest_prompt, probe=probe) for server in await local_servers(settings)]
+    )
 
 
 def _meant(server: Found, settings: Settings) -> FoundModel | None:
