@@ -43,16 +43,6 @@ class _Delta(msgspec.Struct):
     refusal: Any = None
     tool_calls: list[_ToolCall] | None = None
 
-    def says_only_text(self) -> bool:
-        """Whether this is a piece like nearly all of them."""
-        return (
-            type(self.content) is str
-            and self.content != ""
-            and self.tool_calls is None
-            and self.reasoning_content is None
-            and self.reasoning is None
-        )
-
     def generated_characters(self) -> int:
         """Characters of generated text in this piece, tool arguments included."""
         said = plain({"content": self.content}) if isinstance(self.content, list) else {"content": self.content}
@@ -124,8 +114,13 @@ class ChatReader(StreamReader):
         for choice in chunk.choices or ():
             delta = choice.delta
             if delta is not None:
-                if delta.says_only_text():
-                    size = len(delta.content)
+                text = delta.content
+                if (
+                    type(text) is str
+                    and text
+                    and delta.tool_calls is delta.reasoning_content is delta.reasoning is None
+                ):
+                    size = len(text)
                 else:
                     size = delta.generated_characters()
                     self._calls_tools = self._calls_tools or bool(delta.tool_calls)
