@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import anthropic
 import httpx2
 import openai
 import pytest
+from tests.fakes import traffic
 from tests.fakes.cloud import CLAUDE, EMBEDDER, GPT, SimulatedCloud
 
 from breakeven.cloudsim.faults import KINDS, Fault, FaultPlan
@@ -97,6 +99,13 @@ def test_a_fault_is_ordered_by_header_marker_queue_and_plan(sim: SimulatedCloud,
     sim.post("/_sim/faults", method="DELETE")
     assert status() == 200
     assert sim.seen()["by_fault"] == {"429": 1, "500": 2, "503": 1, "529": 1}
+
+
+def test_a_connection_is_kept_or_closed_as_the_caller_wishes(sim: SimulatedCloud) -> None:
+    document = {"model": GPT, "messages": HELLO, "stream": True}
+    headers = {"authorization": "Bearer sk-a"}
+    got = asyncio.run(traffic.call(sim.url, traffic.Wish("/v1/chat/completions", document, headers)))
+    assert got.body.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n"), "it would not have come to an end"
 
 
 def test_a_plan_with_a_seed_repeats_itself() -> None:

@@ -28,8 +28,18 @@ class Gone(Exception):
 class Request:
     """A request that has arrived in full, and the ways to answer it."""
 
-    def __init__(self, connection: _Connection, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
+    def __init__(
+        self,
+        connection: _Connection,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes,
+        *,
+        keep_alive: bool,
+    ) -> None:
         self.method = method
+        self.keep_alive = keep_alive
         self.headers = headers
         self.body = body
         parts = urlsplit(target)
@@ -63,14 +73,14 @@ class Request:
     async def answer(self, status: int, body: bytes, headers: HeaderList = (), *, promise: int | None = None) -> None:
         """A whole answer; ``promise`` is the length announced when it is not the body's."""
         length = len(body) if promise is None else promise
-        head = _head(status, [*headers, ("content-length", str(length))])
+        head = _head(status, [*headers, ("content-length", str(length)), *self._last()])
         await self._connection.send(head if self.method == "HEAD" else head + body)
         if promise is not None:
             self._connection.close()
 
     async def begin(self, status: int, headers: HeaderList) -> None:
         """Start a streamed answer."""
-        await self._connection.send(_head(status, [*headers, ("transfer-encoding", "chunked")]))
+        await self._connection.send(_head(status, [*headers, ("transfer-encoding", "chunked"), *self._last()]))
 
     async def write(self, data: bytes) -> None:
         """One chunk of a streamed answer.
@@ -83,6 +93,9 @@ class Request:
     async def end(self) -> None:
         """The regular end of a streamed answer."""
         await self._connection.send(b"0\r\n\r\n")
+
+    def _last(self) -> list[tuple[str, str]]:
+        return [] if self.keep_alive else [("connection", "close")]
 
     def cut(self) -> None:
         """End the connection once what was written has left."""
@@ -196,7 +209,8 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         method = self._parser.get_method().decode()
-        request = Request(self, method, self._target.decode("latin-1"), self._headers, b"".join(self._body))
+        target, keep_alive = self._target.decode("latin-1"), self._parser.should_keep_alive()
+        request = Request(self, method, target, self._headers, b"".join(self._body), keep_alive=keep_alive)
         self._waiting.append(request)
         if self.working is None:
             self.working = asyncio.get_running_loop().create_task(self._work())
@@ -204,7 +218,10 @@ class _Connection(asyncio.Protocol):
     async def _work(self) -> None:
         try:
             while self._waiting and not self.lost.is_set():
-                await self._handler(self._waiting.pop(0))
+                request = self._waiting.pop(0)
+                await self._handler(request)
+                if not request.keep_alive:
+                    self.close()
         except Gone:
             return
         except Exception:
