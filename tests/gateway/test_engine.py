@@ -146,3 +146,19 @@ def test_the_statement_after_the_demo_has_the_engines_own_counts(
     classes = ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h")
     assert sum(tokens[name] for name in classes) == sum(a.prompt_tokens for a in answers) == prompt
     assert tokens["output"] == sum(a.completion_tokens for a in answers) == generated
+
+
+def test_the_admin_page_shows_who_holds_which_slot(serve: Serve, demo_model: ModelFile) -> None:
+    gateway = serve(configuration(demo_model))
+    for _ in range(2):
+        gateway.client().chat.completions.create(
+            model="local", messages=HELLO, max_tokens=4, extra_headers={"x-breakeven-agent": "a7"}
+        )
+    with urllib.request.urlopen(f"{gateway.url}/admin", timeout=10) as response:
+        box = json.load(response)["box"]
+    (engine,) = box["engines"]
+    assert "a7" in [slot["agent"] for slot in engine["slots"]]
+    assert engine["name"] == "engine"
+    assert box["agents"]["a7"]["cached_tokens"] > 0
+    assert box["waiting"] == []
+    assert "paper clip" not in json.dumps(box)

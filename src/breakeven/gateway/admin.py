@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from breakeven.gateway.asgi import Receive, Scope, Send, read_body, respond_json
+from breakeven.gateway.box_view import box_view
 from breakeven.gateway.call import facts_of
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.keys import presented_secret
@@ -43,7 +44,7 @@ async def overview(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> N
                 for route in desk.table
             ],
             "budgets": [_budget(standing) for standing in desk.accounts.standings()],
-            "box": {"running": desk.occupancy.running, "busy_seconds": desk.occupancy.busy_seconds},
+            "box": _box(desk),
             "ledger": msgspec.to_builtins(desk.ledger.status()),
         },
     )
@@ -77,6 +78,12 @@ PAGES = {"/admin": overview, "/admin/decisions": decisions}
 
 def _authorise(desk: Desk, scope: Scope) -> None:
     desk.accounts.identify(presented_secret(dict(scope["headers"])))
+
+
+def _box(desk: Desk) -> dict[str, Any]:
+    snapshot = desk.box()
+    view = box_view(snapshot) if snapshot is not None else {}
+    return {"running": desk.occupancy.running, "busy_seconds": desk.occupancy.busy_seconds, **view}
 
 
 def _budget(standing: Any) -> dict[str, Any]:

@@ -41,7 +41,6 @@ from breakeven.gateway.servers import Servers
 from breakeven.gateway.telemetry import exporting_spans
 from breakeven.ledger.ledger import Ledger
 from breakeven.ledger.records import Call
-from breakeven.providers.base import Provider
 from breakeven.routing.forecast import RecentForecast
 from breakeven.routing.runtime import Runtime
 from breakeven.routing.table import RoutingTable
@@ -60,7 +59,7 @@ class _Parts:
     servers: Servers
     found: tuple[Found, ...]
     engine: Engine | None
-    engine_provider: Provider | None
+    engine_provider: EngineProvider | None
     model: ModelFile | None
     occupancy: Occupancy
     energy: Energy
@@ -122,6 +121,7 @@ class Assembly:
             ledger=parts.ledger,
             metering=metering,
             occupancy=parts.occupancy,
+            box=lambda: parts.engine_provider.dispatcher.snapshot() if parts.engine_provider is not None else None,
             forecast=parts.forecast,
             metrics=parts.metrics,
             decisions=parts.decisions,

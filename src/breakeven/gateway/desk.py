@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from breakeven.accounts.accounts import Accounts
 from breakeven.accounts.responses import ResponseCache
+from breakeven.box.dispatcher import BoxSnapshot
 from breakeven.box.occupancy import Occupancy
 from breakeven.gateway.decisions import Decisions
 from breakeven.gateway.metering import Metering
@@ -40,6 +41,7 @@ class Desk:
         ledger: where calls are booked.
         metering: what they cost.
         occupancy: how busy the local box is.
+        box: its queue and slots as they are now; ``None`` where they are not ours to manage.
         forecast: how long calls take.
         metrics / decisions: what is shown of calls.
         observers: told of each call as it enters the books.
@@ -56,6 +58,7 @@ class Desk:
     ledger: Ledger
     metering: Metering
     occupancy: Occupancy
+    box: Callable[[], BoxSnapshot | None]
     forecast: RecentForecast
     metrics: Metrics
     decisions: Decisions

@@ -1,0 +1,59 @@
+"""The box's queue, slots and agents as plain data, for the admin page and whoever watches it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from breakeven.box.dispatcher import BoxSnapshot
+from breakeven.box.pool_state import PoolState, Slot
+
+
+def box_view(snapshot: BoxSnapshot) -> dict[str, Any]:
+    """Engines with their slots, who waits, and how well each agent's prompts are reused.
+
+    Of prompts it shows nothing but the few characters around a place where an agent's prefix broke.
+    """
+    state = snapshot.state
+    return {
+        "at": snapshot.at,
+        "engines": [
+            {
+                "name": engine.name,
+                "prefill_tokens_per_second": engine.prefill,
+                "decode_tokens_per_second": engine.decode,
+                "slots": [_slot(slot) for slot in state.slots if slot.engine == engine.name],
+            }
+            for engine in state.engines.values()
+        ],
+        "waiting": _waiting(state),
+        "queue_seconds": list(snapshot.queue_seconds),
+        "kv_files": sum(copy.file is not None for copy in state.copies),
+        "kv_file_bytes": sum(copy.size for copy in state.copies if copy.file is not None),
+        "agents": {
+            name: {**asdict(health), "broken": health.broken} for name, health in sorted(snapshot.agents.items())
+        },
+    }
+
+
+def _slot(slot: Slot) -> dict[str, Any]:
+    return {
+        "number": slot.number,
+        "busy": slot.call is not None,
+        "agent": slot.agent,
+        "held_tokens": slot.held_tokens,
+        "kept_for_chain": slot.lease.chain if slot.lease is not None else None,
+    }
+
+
+def _waiting(state: PoolState) -> list[dict[str, Any]]:
+    return [
+        {
+            "agent": call.agent,
+            "chain": call.chain,
+            "priority": call.priority.name.lower(),
+            "prompt_tokens": call.prompt.tokens,
+            "output_tokens": call.output_tokens,
+        }
+        for call in state.waiting
+    ]
