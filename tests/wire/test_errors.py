@@ -186,6 +186,6 @@ def test_an_error_in_mid_stream_ends_it_as_each_sdk_expects() -> None:
     assert json.loads(event_data(error_event("openai", error)) or b"")["error"]["code"] == "stream_cut"
     assert error_event("anthropic", error).startswith(b"event: error\ndata: ")
     assert json.loads(event_data(error_event("anthropic", error)) or b"")["error"]["type"] == "api_error"
-    numbered = json.loads(event_data(error_event("responses", error, 12)) or b"")
-    assert (numbered["type"], numbered["sequence_number"], numbered["code"]) == ("error", 12, "stream_cut")
+    numbered = json.loads(event_data(error_event("responses", error)) or b"")
+    assert (numbered["type"], numbered["sequence_number"], numbered["code"]) == ("error", 0, "stream_cut")
     assert numbered["error"]["message"] == numbered["message"] == str(error)

@@ -306,8 +306,8 @@ def error_document(dialect: Dialect, error: BreakevenError) -> Json:
     return anthropic_errors.error_document(error) if dialect == "anthropic" else openai_errors.error_document(error)
 
 
-def error_event(dialect: Dialect, error: BreakevenError, number: int = 0) -> bytes:
-    """An error in mid-stream, which ends the stream; ``number`` is its place among the events of a response."""
+def error_event(dialect: Dialect, error: BreakevenError) -> bytes:
+    """An error in mid-stream, which ends the stream."""
     document = error_document(dialect, error)
     match dialect:
         case "openai":
@@ -316,6 +316,6 @@ def error_event(dialect: Dialect, error: BreakevenError, number: int = 0) -> byt
             return anthropic_stream.encode_event(document)
         case "responses":
             details = {key: document["error"].get(key) for key in ("code", "message", "param")}
-            return responses_events.encode_event({"type": "error", "sequence_number": number, **details, **document})
+            return responses_events.encode_event({"type": "error", "sequence_number": 0, **details, **document})
         case _:
             assert_never(dialect)

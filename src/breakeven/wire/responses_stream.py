@@ -37,7 +37,6 @@ class _Event(msgspec.Struct):
     error: Any = None
     message: Any = None
     code: Any = None
-    sequence_number: int = 0
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -51,7 +50,6 @@ class ResponseReader(StreamReader):
 
     def __init__(self, *, fold: bool) -> None:
         super().__init__(ResponseFold() if fold else None, b"")
-        self.events_seen = 0
         self._calls_tools = False
         self._refuses = False
 
@@ -71,7 +69,6 @@ class ResponseReader(StreamReader):
         except MISSHAPEN as error:
             self._broken("response event", error)
             return None
-        self.events_seen = read.sequence_number + 1
         if read.type in ("error", "response.failed") or read.error is not None:
             failed = read.error or (read.response.error if read.response is not None else None)
             self.error = failed if isinstance(failed, dict) else {"message": str(read.message), "code": read.code}
