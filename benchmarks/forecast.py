@@ -6,8 +6,9 @@ template included; the forecast is made from the measurement and those tokens al
 
     python benchmarks/forecast.py --seeds 5
 
-``alone`` is the run less the time in which the engine stood ready without a CPU: what it would have taken without
-neighbours. It tells what the model gets wrong from what the neighbours took.
+``wall`` is foretold for a machine as busy as it was when measured. ``alone`` is the run less the time in which the
+engine stood ready without a CPU, so what it would have taken without neighbours: it tells what the model gets wrong
+from what the neighbours took.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ class Outcome:
     output: int
     first_token: float
 
+    def slowed(self, waited: float) -> Outcome:
+        """The same on a machine on which the engine has no CPU that share of the time."""
+        return replace(self, seconds=self.seconds / (1 - waited), first_token=self.first_token / (1 - waited))
+
     @property
     def tokens_per_second(self) -> float:
         return (self.computed + self.output) / self.seconds
@@ -173,51 +178,68 @@ def wait_for_quiet(most_seconds: float) -> None:
             return
 
 
+@dataclass
+class Errors:
+    """Shares by which the forecast of a seed was off."""
+
+    wall: float
+    alone: float
+    rate: float
+
+
+async def one_seed(seed: int, taken: Measurement, target: Target, options: argparse.Namespace) -> Errors:
+    """Foretell, run, print."""
+    assert target.pid is not None
+    phases = mixed_calls(seed)
+    counted = await token_counted(phases, target)
+    alone = forecast(counted, taken)
+    foretold = alone.slowed(taken.conditions.waited or 0.0)
+    wait_for_quiet(options.wait)
+    queue = CpuQueue(target.pid)
+    queued = queue.read()
+    trace: list[Any] = []
+    real = await reality(phases, target, trace)
+    waited = queue.waited_since(queued)
+    real_alone = real.seconds - waited
+    for name, outcome, seconds in (("forecast", foretold, alone.seconds), ("actual", real, real_alone)):
+        figures = f"{outcome.seconds:8.1f} {seconds:8.1f} {outcome.tokens_per_second:8.1f}"
+        print(f"{seed:4} {name:9} {figures} {outcome.computed:9,} {outcome.first_token:9.3f}")
+    wall, model = error(foretold.seconds, real.seconds), error(alone.seconds, real_alone)
+    rate = error(foretold.tokens_per_second, real.tokens_per_second)
+    computed, first = error(foretold.computed, real.computed), error(foretold.first_token, real.first_token)
+    errors = f"{wall:+8.1%} {model:+8.1%} {rate:+8.1%} {computed:+9.1%} {first:+9.1%}"
+    print(f"{seed:4} {'error':9} {errors}   no CPU: {taken.conditions.waited or 0:.0%} when measured,"
+          f" {waited / real.seconds:.0%} when run")  # fmt: skip
+    sys.stdout.flush()
+    if options.trace:
+        kept = {"seed": seed, "measurement": to_builtins(taken), "calls": trace, "waited": waited}
+        with Path(options.trace).open("a") as file:
+            file.write(json.dumps(kept) + "\n")
+    return Errors(abs(wall), abs(model), abs(rate))
+
+
 async def main(options: argparse.Namespace) -> None:
     home = Path(options.home) if options.home else Path(tempfile.mkdtemp(prefix="breakeven-forecast-"))
     settings = Settings(engine=EngineSettings(model=options.model, context=2048, slots=SLOTS))
-    rows: list[tuple[float, float, float]] = []
-    kept: list[Any] = []
+    seeds: list[Errors] = []
     async with open_target(settings, home, model=None, base_url=None) as target:
-        assert target.pid is not None
-        engine = target.pid
+        wait_for_quiet(options.wait)
+        taken = await take_measurement(target, BoxSettings(), quick=True)
+        show(taken, Console(width=110))
+        print("\nseed             wall s  alone s    tok/s  computed  TTFT p50")
         for seed in range(options.first, options.first + options.seeds):
-            if not rows or options.measure_each:
+            if seeds and options.measure_each:
                 wait_for_quiet(options.wait)
                 taken = await take_measurement(target, BoxSettings(), quick=True)
-                if not rows:
-                    show(taken, Console(width=110))
-                    print("\nseed             wall s  alone s    tok/s  computed  TTFT p50")
-            phases = mixed_calls(seed)
-            counted = await token_counted(phases, target)
-            foretold = forecast(counted, taken)
-            wait_for_quiet(options.wait)
-            queue = CpuQueue(engine)
-            queued = queue.read()
-            trace: list[Any] = []
-            real = await reality(phases, target, trace)
-            waited = queue.waited_since(queued)
-            kept.append({"seed": seed, "measurement": to_builtins(taken), "calls": trace, "waited": waited})
-            for name, outcome, alone in (
-                ("forecast", foretold, foretold.seconds),
-                ("actual", real, real.seconds - waited),
-            ):
-                figures = f"{outcome.seconds:8.1f} {alone:8.1f} {outcome.tokens_per_second:8.1f}"
-                print(f"{seed:4} {name:9} {figures} {outcome.computed:9,} {outcome.first_token:9.3f}")
-            wall, model = error(foretold.seconds, real.seconds), error(foretold.seconds, real.seconds - waited)
-            rate = error(foretold.tokens_per_second, real.tokens_per_second)
-            computed, first = error(foretold.computed, real.computed), error(foretold.first_token, real.first_token)
-            errors = f"{wall:+8.1%} {model:+8.1%} {rate:+8.1%} {computed:+9.1%} {first:+9.1%}"
-            without_cpu = f"no CPU: {taken.conditions.waited or 0:.0%} measured, {waited / real.seconds:.0%} run"
-            print(f"{seed:4} {'error':9} {errors}   {without_cpu}")
-            sys.stdout.flush()
-            rows.append((abs(wall), abs(model), abs(rate)))
-    if options.trace:
-        Path(options.trace).write_text(json.dumps(kept))
-    walls, models, rates = (list(column) for column in zip(*rows, strict=True))
-    names = ("wall", "alone", "tokens/s")
-    medians = ", ".join(f"{n} {statistics.median(c):.1%}" for n, c in zip(names, (walls, models, rates), strict=True))
-    print(f"\nmedian error over {len(rows)} seeds: {medians}; worst: wall {max(walls):.1%}, alone {max(models):.1%}")
+            seeds.append(await one_seed(seed, taken, target, options))
+    figures = {
+        "wall": [seed.wall for seed in seeds],
+        "alone": [seed.alone for seed in seeds],
+        "tokens/s": [seed.rate for seed in seeds],
+    }
+    medians = ", ".join(f"{name} {statistics.median(errors):.1%}" for name, errors in figures.items())
+    worst = ", ".join(f"{name} {max(errors):.1%}" for name, errors in figures.items())
+    print(f"\nerror over {len(seeds)} seeds: median {medians}; worst {worst}")
 
 
 if __name__ == "__main__":
@@ -228,5 +250,5 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--wait", type=float, default=60, help="most seconds to wait for a quiet machine")
     parser.add_argument("--measure-each", action="store_true", help="measure anew before each seed")
-    parser.add_argument("--trace", help="write measurements and calls to this file")
+    parser.add_argument("--trace", help="append measurements and calls to this file")
     asyncio.run(main(parser.parse_args()))

@@ -42,7 +42,7 @@ OLLAMA = BackendFacts(
     probe=Probe(sent_tokens=5000, read_tokens=5002),
 )
 HEALTHY = Facts(
-    gateway=GatewayFacts("127.0.0.1:4141", listening=True, ready=True, checks={"ledger": "ok"}),
+    gateway=GatewayFacts("127.0.0.1:4141", listening=True, ready=True, checks={"ledger": "ok", "engine": "ready"}),
     backends=(OLLAMA,),
     engine_wanted=True,
     ledger=LedgerFacts(

@@ -41,6 +41,8 @@ def backends(facts: Facts) -> Iterator[Finding]:
             "no model server answers and no engine is configured",
             "Start Ollama, LM Studio, llama-server or vLLM, or run: breakeven serve --model demo",
         )
+    if facts.engine_wanted:
+        yield engine(facts)
     for backend in facts.backends:
         version = f" {backend.version}" if backend.version else ""
         name = f"{backend.kind}{version} at {backend.address}"
@@ -54,6 +56,16 @@ def backends(facts: Facts) -> Iterator[Finding]:
         yield truncation(backend, facts.ledger.longest_prompt)
         if (finding := keep_alive(backend, facts.ledger.agents)) is not None:
             yield finding
+
+
+def engine(facts: Facts) -> Finding:
+    """The embedded engine lives with the gateway, which says how it stands."""
+    state = facts.gateway.checks.get("engine")
+    if state is None:
+        return unknown("engine", "the embedded engine runs with the gateway, which does not run or does not use it")
+    if state == "ready":
+        return green("engine", "the embedded engine is ready, its model loaded")
+    return red("engine", f"the embedded engine is {state}", "See logs/engine.log in breakeven's folder.")
 
 
 def resident(backend: BackendFacts) -> Finding:

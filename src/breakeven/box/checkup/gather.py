@@ -74,7 +74,7 @@ def _fit(settings: Settings, home: Path) -> FitFacts | None:
         context_tokens=min(engine.context, shape.max_context_tokens),
         slots=engine.slots,
     )
-    asked = f"{engine.slots} slots of {answer.context_tokens:,} tokens"
+    asked = f"{engine.slots} slot{'s' if engine.slots > 1 else ''} of {answer.context_tokens:,} tokens"
     return FitFacts(
         name,
         answer.verdict is Verdict.FITS,
