@@ -129,10 +129,11 @@ def main() -> None:
         tree, home = Path(folder) / "logs", Path(folder) / "home"
         size = write_tree(tree, options.source, options.count)
         print(f"{options.count:,} requests of {options.source}, {size / 1e6:,.0f} MB of logs")
-        first = Measured(home, "import", str(tree), "--billed", "api")
+        billed = ("--billed", "api") if options.source == "claude-code" else ()
+        first = Measured(home, "import", str(tree), *billed)
         assert sum(source["new_calls"] for source in first.answer["sources"]) == options.count
         print(first.line("first import", options.count))
-        second = Measured(home, "import", str(tree), "--billed", "api")
+        second = Measured(home, "import", str(tree), *billed)
         assert sum(source["new_calls"] for source in second.answer["sources"]) == 0
         print(second.line("second import, nothing new", options.count))
         month = [Measured(home, "statement", "--month", "2026-11") for _ in range(3)]

@@ -33,13 +33,14 @@ def export(
     """
     with reporting_errors():
         from breakeven.ledger.drain import recover
+        from breakeven.ledger.importers.fields import LATEST
         from breakeven.ledger.importers.own import bucket_line, call_line
         from breakeven.ledger.ledger import JOURNAL_FOLDER
         from breakeven.ledger.statement import Month
         from breakeven.ledger.store import Store
 
         settings = load_settings(config_file)
-        since, until = (0.0, 4_102_444_800.0) if month is None else Month.parse(month).seconds
+        since, until = (0.0, LATEST) if month is None else Month.parse(month).seconds
         store = Store.open(settings.ledger, home_of(settings))
         try:
             if recover(home_of(settings) / JOURNAL_FOLDER, store):

@@ -134,6 +134,9 @@ def _books(settings: Settings, home: Path, *, dry_run: bool) -> Iterator[Books]:
 
 def _prepare(selection: Selection, billed: Billed | None, options: Options) -> None:
     """Ask for what must be said, and say what was chosen, before anything is read."""
+    heeded = {flag for file in selection.files for flag in file.importer.flags}
+    if unheeded := options.flags() - heeded:
+        raise InputError(f"{', '.join(sorted(unheeded))} would say nothing to these files", remedy="Leave it out.")
     untold = sorted({file.importer.name for file in selection.files if file.importer.subscription is not None})
     if untold and billed is None:
         raise InputError(
@@ -141,6 +144,8 @@ def _prepare(selection: Selection, billed: Billed | None, options: Options) -> N
             remedy="Add --billed api (by the token) or --billed none (a subscription: what the API would have charged"
             " is then the counterfactual, and nothing is billed).",
         )
+    if billed is not None and not untold:
+        raise InputError("--billed would say nothing to these files, which tell who pays", remedy="Leave it out.")
     for file in selection.files:
         if file.importer.prepare is not None:
             chosen = file.importer.prepare(file.path, options)

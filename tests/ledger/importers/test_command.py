@@ -59,6 +59,9 @@ def test_who_pays_must_be_said_where_the_logs_do_not(home: Path) -> None:
         ([FILES / "calls.csv"], "--input-includes-cached"),
         ([FILES / "calls.csv", "--map", "input"], "FIELD=VALUE"),
         ([FILES / "codex", "--format", "teletype"], "claude-code, codex"),
+        ([FILES / "litellm.jsonl", "--input-excludes-cached"], "would say nothing"),
+        ([FILES / "litellm.jsonl", "--map", "input=x", "--set", "model=y"], "--map, --set would say nothing"),
+        ([FILES / "litellm.jsonl", "--billed", "api"], "--billed would say nothing"),
         (["--forget", "gateway"], "import:csv"),
     ],
 )

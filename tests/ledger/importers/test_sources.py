@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.ledger.importers.conftest import FILES, calls_in, only, read
 
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
 from breakeven.ledger.importers.found import NO_OPTIONS, LeftOut, Options, Problem
-from breakeven.ledger.importers.sources import SURE, detect, select
+from breakeven.ledger.importers.reading import OpenFile
+from breakeven.ledger.importers.sources import SOURCES, SURE, detect, select
 from breakeven.ledger.importers.table import prepare
 from breakeven.ledger.records import Call, Durations, UsageBucket
 
@@ -293,10 +298,76 @@ def test_csv_files_that_leave_something_open_say_which_flags_to_give(
         prepare(tmp_path / "x.csv", options)
 
 
-def test_sources_that_include_and_that_exclude_cached_tokens_agree_on_the_same_call() -> None:
-    """The same call: 1,000 prompt tokens of which 640 came from a cache, 150 generated."""
-    expected = TokenCounts(uncached_input=360, cache_read=640, output=150)
-    including = TokenCounts.reported(input_tokens=1000, output_tokens=150, input_includes_cached=True, cache_read=640)
-    excluding = TokenCounts.reported(input_tokens=360, output_tokens=150, input_includes_cached=False, cache_read=640)
-    assert including == excluding == expected
-    assert isinstance(calls_in("otel", FILES / "otel.json")[0], Call)
+AT = "2026-11-02T05:00:00Z"
+
+
+def said_by_each_source(counts: TokenCounts) -> dict[str, bytes]:
+    """The same call, as each source would write it down."""
+    cached = {"cache_read_input_tokens": counts.cache_read, "cache_creation_input_tokens": counts.cache_write_5m}
+    claude = {
+        "type": "assistant",
+        "timestamp": AT,
+        "message": {
+            "id": "msg_1",
+            "model": "claude-sonnet-4-5",
+            "usage": {"input_tokens": counts.uncached_input, "output_tokens": counts.output, **cached},
+        },
+    }
+    total = {
+        "input_tokens": counts.input,
+        "cached_input_tokens": counts.cache_read,
+        "cache_write_input_tokens": counts.cache_write_5m,
+        "output_tokens": counts.output,
+    }
+    info = {"total_token_usage": total, "last_token_usage": total}
+    codex = {"type": "event_msg", "timestamp": AT, "payload": {"type": "token_count", "info": info}}
+    litellm = {
+        "request_id": "1",
+        "model": "claude-sonnet-4-5",
+        "startTime": AT,
+        "prompt_tokens": counts.input,
+        "completion_tokens": counts.output,
+        "metadata": {"usage_object": cached},
+    }
+    usage = {
+        "input_tokens": counts.input,
+        "output_tokens": counts.output,
+        "cache_read.input_tokens": counts.cache_read,
+        "cache_creation.input_tokens": counts.cache_write_5m,
+    }
+    attributes = [{"key": "gen_ai.request.model", "value": {"stringValue": "claude-sonnet-4-5"}}]
+    attributes += [{"key": f"gen_ai.usage.{name}", "value": {"intValue": value}} for name, value in usage.items()]
+    span = {"traceId": "a", "spanId": "b", "startTimeUnixNano": 1793595600 * 10**9, "attributes": attributes}
+    otel = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+    heading = "time,model,input_tokens,output_tokens,cached_tokens,cache_write_tokens"
+    row = f"{AT},claude-sonnet-4-5,{{}},{counts.output},{counts.cache_read},{counts.cache_write_5m}"
+    documents = {"claude-code": claude, "codex": codex, "litellm": litellm, "otel": otel}
+    lines = {name: json.dumps(document).encode() for name, document in documents.items()}
+    lines["csv including"] = f"{heading}\n{row.format(counts.input)}\n".encode()
+    lines["csv excluding"] = f"{heading}\n{row.format(counts.uncached_input)}\n".encode()
+    return lines
+
+
+TOKENS = st.integers(0, 10**7)
+
+
+@given(st.builds(TokenCounts, uncached_input=TOKENS, cache_read=TOKENS, cache_write_5m=TOKENS, output=TOKENS))
+@settings(max_examples=30, deadline=None)
+def test_sources_that_include_and_that_exclude_cached_tokens_agree_on_the_same_call(counts: TokenCounts) -> None:
+    if not counts.total:
+        return  # for Codex nothing has happened then
+    for source, content in said_by_each_source(counts).items():
+        name, _, convention = source.partition(" ")
+        options = Options(convention == "including") if convention else NO_OPTIONS
+        file = OpenFile(Path("log"), io.BytesIO(content))
+        (found,) = SOURCES[name].read(file, options)
+        assert isinstance(found, Call), (source, found)
+        tokens = only(found).tokens
+        assert tokens is not None
+        assert (tokens.uncached_input, tokens.cache_read, tokens.cache_write_5m, tokens.output, tokens.cache_known) == (
+            counts.uncached_input,
+            counts.cache_read,
+            counts.cache_write_5m,
+            counts.output,
+            True,
+        ), source

@@ -98,13 +98,13 @@ _progress = msgspec.json.Decoder(_Progress)
 
 
 def sniff(path: Path, head: bytes) -> float:
-    """Sessions name their entries' parents, and nobody else does."""
+    """Sessions name their entries' parents, and nobody else does; where their first lines are of other kinds, the
+    folder tells."""
     if path.suffix != ".jsonl":
         return 0.0
     if b'"parentUuid"' in head and b'"sessionId"' in head:
         return 1.0
-    own_folder = path.parts[-3:-2] == ("projects",) or "subagents" in path.parts
-    return 0.6 if own_folder and (b'"sessionId"' in head or b'"leafUuid"' in head) else 0.0
+    return 0.6 if {".claude", "claude"} & set(path.parts) and "projects" in path.parts else 0.0
 
 
 def read(file: OpenFile, options: Options) -> Iterator[Found]:  # noqa: ARG001 - every importer takes them

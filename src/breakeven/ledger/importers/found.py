@@ -32,6 +32,9 @@ Found: TypeAlias = Call | UsageBucket | Problem | LeftOut
 """Calls and buckets come unpriced, save for what the source itself says was billed."""
 
 
+CACHED_FLAG = "--input-includes-cached/--input-excludes-cached"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the user said of the files.
@@ -46,6 +49,11 @@ class Options:
     columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
 
+    def flags(self) -> set[str]:
+        """The flags that were given."""
+        given = {"--map": self.columns, "--set": self.constants, CACHED_FLAG: self.input_includes_cached is not None}
+        return {flag for flag, said in given.items() if said}
+
 
 NO_OPTIONS = Options()
 
@@ -59,6 +67,7 @@ class Importer:
         describes: what its files are, in a few words.
         sniff: how sure it is, 0 to 1, that a file with this path and these first bytes is its own.
         read: everything in a file, in its order. It raises nothing for what a file contains.
+        flags: of the command line that say how to read its files; the others would say nothing to it.
         prepare: says in words what it will make of a file, or raises ``InputError`` when the user must say more.
         subscription: a provider whose calls a subscription may pay for, where the logs do not say whether one does.
         prices: false where records come with the money that they were recorded with.
@@ -68,6 +77,7 @@ class Importer:
     describes: str
     sniff: Callable[[Path, bytes], float]
     read: Callable[[OpenFile, Options], Iterator[Found]]
+    flags: frozenset[str] = frozenset()
     prepare: Callable[[Path, Options], str] | None = None
     subscription: str | None = None
     prices: bool = True

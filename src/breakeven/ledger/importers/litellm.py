@@ -20,7 +20,7 @@ from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
 from breakeven.ledger.importers.fields import count, dollars, moment, native_id, on_this_machine
 from breakeven.ledger.importers.found import Found, Importer, LeftOut, Options, Problem
-from breakeven.ledger.importers.reading import HEAD_BYTES, OpenFile
+from breakeven.ledger.importers.reading import OpenFile
 from breakeven.ledger.importers.single import imported_call
 from breakeven.ledger.records import Call, Durations, Locality
 
@@ -54,8 +54,7 @@ def sniff(path: Path, head: bytes) -> float:  # noqa: ARG001 - every importer ta
 
 def read(file: OpenFile, options: Options) -> Iterator[Found]:  # noqa: ARG001 - every importer takes them
     """A call for each row that reached a model."""
-    with file.path.open("rb") as start:
-        first = start.readline(HEAD_BYTES)
+    first = file.first_line()
     heading = b"{" not in first and all(name in first for name in COLUMNS)
     rows = _csv_rows(file) if heading else _json_rows(file)
     for found in rows:

@@ -17,7 +17,7 @@ import msgspec
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
 from breakeven.ledger.importers.fields import checked_moment, count, native_id, on_this_machine
-from breakeven.ledger.importers.found import Found, Importer, LeftOut, Options, Problem
+from breakeven.ledger.importers.found import CACHED_FLAG, Found, Importer, LeftOut, Options, Problem
 from breakeven.ledger.importers.reading import OpenFile
 from breakeven.ledger.importers.single import imported_call
 from breakeven.ledger.records import Call, Durations
@@ -195,4 +195,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-IMPORTER = Importer(NAME, "OpenTelemetry spans of generative AI (OTLP JSON)", sniff, read)
+IMPORTER = Importer(
+    NAME, "OpenTelemetry spans of generative AI (OTLP JSON)", sniff, read, flags=frozenset({CACHED_FLAG})
+)

@@ -32,6 +32,12 @@ class OpenFile:
         self._stream = stream
         self._progress = progress
 
+    def first_line(self) -> bytes:
+        """The first line, or the beginning of a long one; reading goes on from the beginning."""
+        line = self._stream.readline(HEAD_BYTES)
+        self._stream.seek(0)
+        return line
+
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Lines that are not blank, with their numbers, from 1."""
         pending = 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
 from breakeven.ledger.importers.fields import Ordinals, count, digest, dollars, moment, native_id
-from breakeven.ledger.importers.found import Found, Importer, Options, Problem
+from breakeven.ledger.importers.found import CACHED_FLAG, Found, Importer, Options, Problem
 from breakeven.ledger.importers.reading import OpenFile
 from breakeven.ledger.importers.single import imported_call
 from breakeven.ledger.records import Call, Durations
@@ -217,4 +217,11 @@ def _plain(heading: str) -> str:
     return re.sub(r"[\s-]+", "_", heading.strip().lower())
 
 
-IMPORTER = Importer(NAME, "any CSV file with a row for each call", sniff, read, prepare=prepare)
+IMPORTER = Importer(
+    NAME,
+    "any CSV file with a row for each call",
+    sniff,
+    read,
+    flags=frozenset({"--map", "--set", CACHED_FLAG}),
+    prepare=prepare,
+)
