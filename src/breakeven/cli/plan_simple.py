@@ -9,6 +9,15 @@ from breakeven.economics.simple import electricity_usd_monthly, simple_breakeven
 from breakeven.errors import ScenarioError
 from breakeven.units import tokens, usd
 
+RANGES = {
+    "price_usd": ("0", "10000000"),
+    "usd_per_kwh": ("0", "5"),
+    "usd_per_million": ("0.000001", "100000"),
+    "watts": ("0", "100000"),
+    "electricity_usd_monthly": ("0", "1000000"),
+}
+"""What is not absurd, as in a scenario."""
+
 
 def show_simple(numbers: dict[str, str | None], term_months: int | None, *, as_json: bool) -> None:
     """The plain formula with its parts."""
@@ -44,7 +53,11 @@ def show_simple(numbers: dict[str, str | None], term_months: int | None, *, as_j
 
 
 def _number(name: str, text: str) -> Decimal:
+    least, most = RANGES[name]
     try:
-        return Decimal(text)
+        value = Decimal(text)
     except ArithmeticError:
-        raise ScenarioError(f"--{name.replace('_', '-')}", text, "a number") from None
+        value = Decimal("NaN")
+    if not value.is_finite() or not Decimal(least) <= value <= Decimal(most):
+        raise ScenarioError(f"--{name.replace('_', '-')}", text, f"a number from {least} to {most}")
+    return value

@@ -248,6 +248,9 @@ def _check_context(scenario: Scenario, listed: ListedShape) -> None:
 def box_of(box: Box) -> tuple[BoxFigures, BoxCost | None]:
     """The figures of a scenario's box, and what it costs; ``None`` when something needed for that is unknown."""
     settings = box.settings()
+    price = box_figures(settings).purchase_usd
+    if price is not None and box.resale_usd > price.value:
+        raise ScenarioError("box.resale_usd", str(box.resale_usd), f"0 to {price.value}, the price of the box")
     if box.tariff is None:
         return box_figures(settings), box_cost(settings)
     tariff: Figure = find_tariff(box.tariff).usd_per_kwh

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from breakeven.config import BoxSettings
 from breakeven.errors import ScenarioError
 
+MOST_BURST_CALLS = 50_000
+"""Of a burst: each is run against the limits of every account."""
+
 
 class Section(BaseModel):
     """A table of the file: unknown keys are errors, so are NaN and infinities; values do not change."""
@@ -23,11 +26,11 @@ class Workload(Section):
 
     agents: int | None = Field(default=None, ge=1, le=100_000)
     """Agents that wake on a schedule."""
-    wakes_per_hour: float = Field(default=12, gt=0, le=3600)
+    wakes_per_hour: float = Field(default=12, ge=0.001, le=3600)
     """How often each agent wakes."""
     calls_per_wake: int = Field(default=1, ge=1, le=1000)
     """Model calls of one wake."""
-    requests_per_day: float | None = Field(default=None, gt=0, le=1e9)
+    requests_per_day: float | None = Field(default=None, ge=0.01, le=1e9)
     """Requests a day, where there are no scheduled agents."""
     tokens_monthly: int | None = Field(default=None, ge=1, le=10**15)
     """Tokens a month, prompt and output together, where not even the requests are known."""
@@ -47,7 +50,7 @@ class Workload(Section):
     """Share of requests that could go through the provider's batch tier."""
     peak_factor: float = Field(default=1, ge=1, le=1000)
     """Arrivals of the busiest hour over the mean."""
-    burst_topics: int = Field(default=40, ge=1, le=100_000)
+    burst_topics: int = Field(default=40, ge=1, le=2000)
     """Topics that are sometimes worked on all at once."""
 
 
@@ -93,13 +96,13 @@ class Serving(Section):
 
     model: str = "llama-3.3-70b-q4_k_m"
     """A model shape of the catalogue."""
-    prefill_tokens_per_second: float | None = Field(default=None, gt=0, le=10_000_000)
+    prefill_tokens_per_second: float | None = Field(default=None, ge=0.01, le=10_000_000)
     """Measured on your box; replaces the catalogue's."""
-    decode_tokens_per_second: float | None = Field(default=None, gt=0, le=1_000_000)
+    decode_tokens_per_second: float | None = Field(default=None, ge=0.01, le=1_000_000)
     """Measured on your box; replaces the catalogue's."""
     overhead_seconds: float = Field(default=0, ge=0, le=3600)
     """Time of a request that is neither prefill nor decode."""
-    utilisation: float = Field(default=0.7, gt=0, lt=1)
+    utilisation: float = Field(default=0.7, ge=0.01, lt=1)
     """Share of the time one plans to keep a box busy."""
     max_wait_seconds: float = Field(default=60, ge=0, le=86_400)
     """The wait that 95 % of requests shall not exceed at peak."""
@@ -120,11 +123,11 @@ class Cloud(Section):
     """The same open model hosted by others; unset: the cheapest host the catalogue knows; `none`: not compared."""
     small: str | Literal["none"] = "anthropic/claude-haiku-5-5"
     """A small frontier-family model; `none`: not compared."""
-    usd_per_million: Decimal | None = Field(default=None, gt=0, le=100_000)
+    usd_per_million: Decimal | None = Field(default=None, ge=Decimal("0.000001"), le=100_000)
     """A blended price to try out instead of the frontier's own: a what-if, since a real one depends on the mix."""
     price_decay_yearly: tuple[float, float, float] = (0.0, 0.3, 0.6)
     """Share by which cloud prices fall in a year: least, most likely, most."""
-    tokens_per_second: float = Field(default=60, gt=0, le=100_000)
+    tokens_per_second: float = Field(default=60, ge=0.01, le=100_000)
     """Output speed of one request there, for bursts."""
 
 
@@ -135,9 +138,9 @@ class Escalation(Section):
     """Share of requests paid twice: the local attempt and the cloud's."""
     rework_usd_per_million: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000)
     """What repairing accepted-but-wrong answers costs, per million tokens."""
-    accepted_share: Decimal = Field(default=Decimal(1), gt=0, le=1)
+    accepted_share: Decimal = Field(default=Decimal(1), ge=Decimal("0.01"), le=1)
     """Share of requests whose answer is accepted in the end, local first."""
-    cloud_accepted_share: Decimal = Field(default=Decimal(1), gt=0, le=1)
+    cloud_accepted_share: Decimal = Field(default=Decimal(1), ge=Decimal("0.01"), le=1)
     """The same when all go to the frontier at once."""
     quality_measured: bool = False
     """Whether the local model has been held against the frontier on your own tasks."""
@@ -206,9 +209,18 @@ def _range(key: str) -> str:
                 bounds[word] = getattr(constraint, word)
     if not bounds:
         return ""
-    low = f"more than {bounds['gt']:g}" if "gt" in bounds else f"{bounds['ge']:g}" if "ge" in bounds else "any"
-    high = f"less than {bounds['lt']:g}" if "lt" in bounds else f"{bounds['le']:g}" if "le" in bounds else "any"
+    low = f"more than {_plain(bounds['gt'])}" if "gt" in bounds else _plain(bounds["ge"]) if "ge" in bounds else "any"
+    high = f"less than {_plain(bounds['lt'])}" if "lt" in bounds else _plain(bounds["le"]) if "le" in bounds else "any"
     return f" (allowed: {low} to {high})"
+
+
+def _plain(number: float | Decimal) -> str:
+    """A bound without an exponent.
+
+    >>> _plain(1e9), _plain(Decimal("0.000001")), _plain(0.7)
+    ('1,000,000,000', '0.000001', '0.7')
+    """
+    return f"{float(number):,.6f}".rstrip("0").rstrip(".")
 
 
 def _check_together(scenario: Scenario) -> None:
@@ -222,6 +234,9 @@ def _check_together(scenario: Scenario) -> None:
     if work.prefix_tokens > work.input_tokens:
         allowed = f"0 to {work.input_tokens}, the tokens of the prompt"
         raise ScenarioError("workload.prefix_tokens", work.prefix_tokens, allowed)
+    if work.burst_topics * work.calls_per_wake > MOST_BURST_CALLS:
+        allowed = f"1 to {MOST_BURST_CALLS // work.calls_per_wake} with {work.calls_per_wake} calls each"
+        raise ScenarioError("workload.burst_topics", work.burst_topics, allowed)
     if box.tariff is not None and box.usd_per_kwh is not None:
         raise ScenarioError("box.tariff", box.tariff, "nothing, since box.usd_per_kwh already says the price")
     if box.idle_watts is not None and box.load_watts is not None and box.load_watts < box.idle_watts:
