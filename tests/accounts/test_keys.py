@@ -62,11 +62,13 @@ def test_a_key_made_rotated_and_revoked_is_seen_at_the_next_look(with_accounts: 
 def test_a_running_gateway_looks_by_itself(with_accounts: Run, engine: Engine) -> None:
     async def work(accounts: Accounts) -> None:
         secret = KeyTable(engine).create(VirtualKey("night"))
-        watching = asyncio.create_task(accounts.watch(seconds=0.01))
+        stop = asyncio.Event()
+        watching = asyncio.create_task(accounts.watch(stop, seconds=0.01))
         async with asyncio.timeout(10):
             while accounts.identify(secret) == ANYONE:
                 await asyncio.sleep(0.01)
-        watching.cancel()
+        stop.set()
+        await watching
         assert accounts.identify(secret).name == "night"
 
     with_accounts({}, work)

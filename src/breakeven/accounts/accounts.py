@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -198,10 +198,14 @@ class Accounts:
                 log.warning("the database of keys and budgets answers again")
             self._trouble = None
 
-    async def watch(self, seconds: float = POLL_SECONDS) -> None:
-        """Refresh for as long as the gateway runs."""
+    async def watch(self, stop: asyncio.Event, seconds: float = POLL_SECONDS) -> None:
+        """Refresh until told to stop; what is under way is finished, so that no connection is left behind."""
         while True:
-            await asyncio.sleep(seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await stop.wait()
+            if stop.is_set():
+                return
             try:
                 await self.refresh()
             except Exception:
@@ -290,12 +294,13 @@ async def open_accounts(
         accounts = Accounts(KeyTable(engine), store, idempotency, verdicts, presence)
         accounts.configure(settings, environment)
         await accounts.refresh()
-        watching = asyncio.create_task(accounts.watch(poll_seconds))
+        stop = asyncio.Event()
+        watching = asyncio.create_task(accounts.watch(stop, poll_seconds))
         try:
             yield accounts
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            stop.set()
+            await watching
 
 
 async def _leave(presence: Presence) -> None:
