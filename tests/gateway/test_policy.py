@@ -15,6 +15,8 @@ from tests.gateway.conftest import RunningGateway
 from tests.gateway.desks import KEYS, desk
 from tests.gateway.test_chat import HELLO, post
 
+from breakeven.gateway.delivery import COST_PLACES
+
 Serve = Callable[..., RunningGateway]
 
 
@@ -54,7 +56,7 @@ def test_what_the_box_fails_at_goes_on_in_the_cloud_and_both_attempts_are_paid(
     assert (second.locality, second.outcome) == ("remote", "completed")
     assert first.cost is not None
     assert second.cost is not None
-    assert Decimal(raw.headers["x-breakeven-cost-usd"]) == first.cost + second.cost
+    assert Decimal(raw.headers["x-breakeven-cost-usd"]) == round(first.cost + second.cost, COST_PLACES)
 
 
 def test_an_answer_that_fails_its_gate_is_promoted_and_stays_in_the_books(
@@ -64,6 +66,7 @@ def test_an_answer_that_fails_its_gate_is_promoted_and_stays_in_the_books(
     gateway = serve(desk(sky, fake, tasks={"tag": {"gates": gates}}), KEYS)
     raw = ask(gateway)
     assert raw.headers["x-breakeven-served-by"].startswith("gpt/")
+    assert "local: not good enough by rejects" in raw.headers["x-breakeven-reason"]
     first, second = gateway.calls()[0].attempts
     assert (first.outcome, first.error) == ("completed", "gate:rejects")
     assert first.tokens is not None

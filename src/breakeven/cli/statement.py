@@ -144,7 +144,7 @@ def _volume(statement: Statement) -> Table:
     )
     table.add_row("  escalated", f"{calls.escalated:,}", "paid twice: locally, then remotely")
     unknown = f"at least; {used.unknown_attempts:,} calls uncounted" if used.unknown_attempts else ""
-    table.add_row("tokens (M)", tokens(used.total), unknown)
+    table.add_row("tokens", tokens(used.total), unknown)
     for name in ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h", "output"):
         table.add_row(f"  {name.replace('_', ' ')}", tokens(getattr(used, name)))
     if used.reasoning:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import cast
 
@@ -26,7 +26,7 @@ from breakeven.providers.base import Hints
 from breakeven.routing.facts import CallFacts
 from breakeven.routing.plan import Plan, Planned
 from breakeven.routing.policy import strictest
-from breakeven.routing.run import Ended, Failed, Turn, run
+from breakeven.routing.run import Ended, Failed, GateFailed, Turn, run
 from breakeven.routing.table import Route
 from breakeven.units import ZERO_USD
 from breakeven.wire.body import Json
@@ -76,6 +76,7 @@ class PlannedCall(ABC):
         )
         self.plan: Plan
         self.completed = False
+        self._tried: list[str] = []
         self._kept_as: tuple[str, Recorder] | None = None
 
     @abstractmethod
@@ -169,13 +170,24 @@ class PlannedCall(ABC):
         runtime = self.desk.runtime
         outcome = await run(
             plan,
-            self.attempt,
+            self._attempt,
             breakers=runtime.breakers,
             limiters=runtime.limiters,
             retry=runtime.retry,
             tokens=self.expected_tokens(),
         )
         return outcome.ended
+
+    async def _attempt(self, planned: Planned, turn: Turn) -> Ended:
+        """Ask one target; the reason why names what became of those before it."""
+        if self._tried:
+            planned = replace(planned, reason=f"{planned.reason} ({'; '.join(self._tried)})")
+        ended = await self.attempt(planned, turn)
+        if isinstance(ended, Failed):
+            self._tried.append(f"{planned.alias}: {ended.error.code}")
+        elif isinstance(ended, GateFailed):
+            self._tried.append(f"{planned.alias}: not good enough by {ended.gate}")
+        return ended
 
     async def _answer(self, ended: Ended) -> None:
         if isinstance(ended, Failed):

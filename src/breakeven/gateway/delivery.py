@@ -17,6 +17,7 @@ from breakeven.wire.dialects import error_event
 from breakeven.wire.request import Dialect
 
 _encode = msgspec.json.Encoder().encode
+COST_PLACES = 12
 HEARTBEAT = b": waiting for the model\n\n"
 """A comment by the rules of server-sent events: it keeps connections open and every client skips it."""
 
@@ -128,11 +129,20 @@ class Delivery:
             self._timer = None
 
 
+def _dollars(cost: Decimal) -> str:
+    """To a millionth of a micro-dollar; the books keep every digit.
+
+    >>> _dollars(Decimal("0.00036871600864005158126")), _dollars(Decimal("0.0980")), _dollars(Decimal(0))
+    ('0.000368716009', '0.098', '0')
+    """
+    return format(round(cost, COST_PLACES).normalize(), "f")
+
+
 def _notes(cost: Decimal | None, gate: str | None) -> Headers:
     """What is known only at the end: the cost, unless a part is unknown, and a gate that was not passed."""
     notes: Headers = []
     if cost is not None:
-        notes.append((b"x-breakeven-cost-usd", format(cost, "f").encode()))
+        notes.append((b"x-breakeven-cost-usd", _dollars(cost).encode()))
     if gate is not None:
         notes.append((b"x-breakeven-gate", gate.encode()))
     return notes
