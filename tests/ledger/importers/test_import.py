@@ -20,6 +20,7 @@ from tests.ledger.samples import local_attempt
 from breakeven.config import LedgerSettings
 from breakeven.economics.rates import PriceRange
 from breakeven.economics.tokens import TokenCounts
+from breakeven.errors import InputError
 from breakeven.ledger.importers.found import Options
 from breakeven.ledger.importers.own import bucket_line, call_line
 from breakeven.ledger.importers.price import STATED, SUBSCRIPTION, Pricer
@@ -296,6 +297,13 @@ def test_an_export_imported_where_it_came_from_changes_nothing(ledger: Store, ta
     (tmp_path / "export.jsonl").write_bytes(b"\n".join(call_line(call) for call in before[0]))
     take_in(tmp_path / "export.jsonl")
     assert all_of(ledger) == before
+
+
+def test_what_was_read_before_a_file_that_cannot_be_read_is_kept(ledger: Store, pricer: Pricer, tmp_path: Path) -> None:
+    (good,) = select([FILES / "litellm.jsonl"]).files
+    with pytest.raises(InputError, match="cannot be read"):
+        Import(ledger, pricer).run([good, Located(tmp_path, good.importer)])
+    assert len(all_of(ledger)[0]) == 4
 
 
 def test_forgetting_an_import_leaves_the_others(ledger: Store, take_in: TakeIn) -> None:

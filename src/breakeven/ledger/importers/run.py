@@ -114,10 +114,11 @@ class Import:
         """
         try:
             for file in files:
-                with file.path.open("rb") as stream:
-                    self._read(OpenFile(file.path, stream, self._progress), file.importer)
-        except OSError as error:
-            raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+                try:
+                    with file.path.open("rb") as stream:
+                        self._read(OpenFile(file.path, stream, self._progress), file.importer)
+                except OSError as error:
+                    raise InputError(f"{file.path} cannot be read: {error.strerror}") from error
         finally:
             for source in self._sources.values():
                 source.write()
