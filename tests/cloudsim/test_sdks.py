@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pydantic
 import pytest
@@ -210,3 +212,30 @@ def test_errors_are_the_sdks_own(openai_client: openai.OpenAI, anthropic_client:
         anthropic_client.with_options(
             default_headers={"x-api-key": anthropic.omit, "authorization": anthropic.omit}
         ).messages.create(model=CLAUDE, max_tokens=1, messages=[{"role": "user", "content": "x"}])
+
+
+SAID: Any = [{"role": "user", "content": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/chat/completions", {"model": GPT, "messages": SAID, "tools": [1]}),
+        ("/v1/chat/completions", {"model": GPT, "messages": SAID, "n": 1_000_000}),
+        ("/v1/responses", {"model": GPT, "input": [1]}),
+        ("/v1/responses", {"model": GPT, "input": "x", "tools": "all"}),
+        ("/v1/messages", {"model": CLAUDE, "max_tokens": 1, "messages": [{"role": "user", "content": [1]}]}),
+        ("/v1/messages", {"model": CLAUDE, "max_tokens": 1, "messages": SAID, "tools": 1}),
+        ("/v1/messages/count_tokens", {"model": CLAUDE, "messages": "x"}),
+        ("/v1/embeddings", {"model": EMBEDDER, "input": {"text": "x"}}),
+        ("/v1/embeddings", {"model": EMBEDDER, "input": "x", "dimensions": 1_000_000}),
+        ("/_sim/faults", {"probabilities": [0.5]}),
+        ("/_sim/faults", {"queue": "429"}),
+        ("/_sim/faults", {"queue": ["fire"]}),
+    ],
+)
+def test_nonsense_is_a_bad_request(sim: SimulatedCloud, path: str, document: dict[str, Any]) -> None:
+    answer = httpx2.post(f"{sim.url}{path}", json=document, headers={"x-api-key": "sk-a"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"]
+    assert sim.invoice()["lines"] == []

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from breakeven.cloudsim.cloud import UNLIMITED, Cloud, Terms
+from breakeven.cloudsim.cloud import Cloud
 from breakeven.cloudsim.invoice import PriceList
 from breakeven.cloudsim.serving import Latency
+from breakeven.cloudsim.state import UNLIMITED, Terms
 from breakeven.economics.limits import AccountLimits
 
 GPT, MINI, CLAUDE, HAIKU, EMBEDDER = "gpt-sim", "gpt-sim-mini", "claude-sim", "claude-sim-haiku", "embed-sim"

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from breakeven.catalog.prices import PriceRow
-    from breakeven.cloudsim.cloud import Cloud, Terms
+    from breakeven.cloudsim.cloud import Cloud
     from breakeven.cloudsim.invoice import PriceList
+    from breakeven.cloudsim.state import Terms
     from breakeven.economics.limits import AccountLimits
 
 EPILOG = (
@@ -49,15 +50,16 @@ def register(app: typer.Typer) -> None:
         import asyncio
         import logging
 
-        from breakeven.cloudsim.cloud import Cloud, Terms
+        from breakeven.cloudsim.cloud import Cloud
         from breakeven.cloudsim.serving import Latency
+        from breakeven.cloudsim.state import Terms
 
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         with console.reporting_errors():
             limits = _limits(provider, tier, rpm, tpm, itpm, otpm)
             terms = Terms(_prices(), limits, Latency(first_token, tokens_per_second))
             cloud = Cloud(terms)
-            cloud.faults.order(probabilities=_chances(faults), seed=seed)
+            cloud.state.faults.order(probabilities=_chances(faults), seed=seed)
             asyncio.run(_serve(cloud, terms, port, as_json=as_json))
 
 
@@ -67,7 +69,7 @@ def _limits(
     from dataclasses import replace
 
     from breakeven.catalog.accounts import account_tier
-    from breakeven.cloudsim.cloud import UNLIMITED
+    from breakeven.cloudsim.state import UNLIMITED
 
     if provider not in PROVIDERS:
         raise InputError(f"--provider {provider}: expected {' or '.join(PROVIDERS)}")
@@ -162,9 +164,9 @@ async def _serve(cloud: Cloud, terms: Terms, port: int, *, as_json: bool) -> Non
     finally:
         await cloud.close()
     if as_json:
-        counted = cloud.counters.document()
+        counted = cloud.state.counters.document()
         del counted["recent"]
-        console.print_json({**counted, "micro_usd": cloud.invoice.document()["micro_usd"]})
+        console.print_json({**counted, "micro_usd": cloud.state.invoice.document()["micro_usd"]})
     else:
         console.out.print(_counts(cloud))
 
@@ -213,8 +215,8 @@ def _counts(cloud: Cloud) -> Table:
 
     from breakeven import units
 
-    counters = cloud.counters
-    billed = sum((total.micro_usd for total in cloud.invoice.totals.values()), units.ZERO_USD)
+    counters = cloud.state.counters
+    billed = sum((total.micro_usd for total in cloud.state.invoice.totals.values()), units.ZERO_USD)
     table = Table(title="What reached the simulated cloud", title_justify="left")
     for name in ("requests", "answered", "limited", "other errors", "tokens in", "tokens out", "billed"):
         table.add_column(name, justify="right")

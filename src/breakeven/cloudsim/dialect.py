@@ -123,8 +123,8 @@ def require_list(document: Json, name: str) -> list[Json]:
     return value
 
 
-def positive(document: Json, *names: str) -> int | None:
-    """The first of these fields that is given, a whole number of at least 1.
+def positive(document: Json, *names: str, most: int | None = None) -> int | None:
+    """The first of these fields that is given, a whole number of at least 1 and no more than ``most``.
 
     Raises:
         BadRequest: when it is anything else.
@@ -135,6 +135,8 @@ def positive(document: Json, *names: str) -> int | None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise BadRequest(f"{name}: expected an integer of at least 1, got {value!r}", name)
+        if most is not None and value > most:
+            raise BadRequest(f"{name}: expected at most {most}, got {value}", name)
         return value
     return None
 

@@ -38,7 +38,7 @@ def count_input(texts: list[str]) -> int:
 
 def answer(document: Json, texts: list[str], tokens: int, *, report_usage: bool) -> Json:
     """The list of embeddings, as floats or in base 64 as asked."""
-    size = dialect.positive(document, "dimensions") or DIMENSIONS
+    size = dialect.positive(document, "dimensions", most=4096) or DIMENSIONS
     as_base64 = document.get("encoding_format") == "base64"
     data = []
     for index, text in enumerate(texts):

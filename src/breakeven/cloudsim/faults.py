@@ -66,6 +66,9 @@ class Fault:
             raise InputError(f"fault {text!r}: expected a number of at least 0 after the colon")
         return cls(kind, value)
 
+    def __str__(self) -> str:
+        return self.kind if self.number is None else f"{self.kind}:{self.number:g}"
+
     @property
     def events(self) -> int:
         """The number as a count of events."""
@@ -77,35 +80,43 @@ class FaultPlan:
 
     Attributes:
         queue: faults for the next requests, one each; ``None`` lets a request pass.
-        probabilities: chance of each fault for every other request.
     """
 
     def __init__(self) -> None:
         self.queue: deque[Fault | None] = deque()
-        self.probabilities: dict[str, float] = {}
         self._chances: list[tuple[Fault, float]] = []
         self._rng = random.Random(0)
 
-    def order(self, *, queue: list[str | None] | None = None, probabilities: Mapping[str, float] | None = None,
-              seed: int = 0) -> None:  # fmt: skip
-        """Add to the queue, and replace the plan when probabilities are given.
+    def order(self, *, queue: object = None, probabilities: object = None, seed: object = 0) -> None:
+        """Add a list of faults to the queue, and replace the plan when probabilities by fault are given.
 
         Raises:
-            InputError: when a fault is unknown or the probabilities are none.
+            InputError: when a fault is unknown, or the values are not what they should be.
         """
-        if probabilities is not None:
-            chances = [(Fault.parse(text), float(chance)) for text, chance in probabilities.items()]
-            if any(chance < 0 for _, chance in chances) or sum(chance for _, chance in chances) > 1:
-                raise InputError(f"probabilities = {dict(probabilities)}: expected them to add up to at most 1")
-            self.probabilities, self._chances = dict(probabilities), chances
-            self._rng = random.Random(seed)
+        chances = self._read_chances(probabilities)
+        if not isinstance(queue, list | None) or not all(isinstance(text, str | None) for text in queue or ()):
+            raise InputError(f"queue = {queue!r}: expected a list of faults and nulls")
+        if not isinstance(seed, int):
+            raise InputError(f"seed = {seed!r}: expected a whole number")
         queued = [None if text is None else Fault.parse(text) for text in queue or ()]
+        if chances is not None:
+            self._chances, self._rng = chances, random.Random(seed)
         self.queue.extend(queued)
+
+    @staticmethod
+    def _read_chances(probabilities: object) -> list[tuple[Fault, float]] | None:
+        if probabilities is None:
+            return None
+        if not isinstance(probabilities, dict) or not all(isinstance(p, int | float) for p in probabilities.values()):
+            raise InputError(f"probabilities = {probabilities!r}: expected numbers by fault")
+        if any(chance < 0 for chance in probabilities.values()) or sum(probabilities.values()) > 1:
+            raise InputError(f"probabilities = {probabilities}: expected them to add up to at most 1")
+        return [(Fault.parse(str(text)), float(chance)) for text, chance in probabilities.items()]
 
     def clear(self) -> None:
         """Nothing goes wrong any more."""
         self.queue.clear()
-        self.probabilities, self._chances = {}, []
+        self._chances = []
 
     def next(self) -> Fault | None:
         """The fault that the next request meets."""
@@ -122,4 +133,5 @@ class FaultPlan:
 
     def document(self) -> dict[str, Any]:
         """The plan as plain values."""
-        return {"queued": len(self.queue), "probabilities": self.probabilities, "kinds": dict(KINDS)}
+        planned = [{"fault": str(fault), "probability": chance} for fault, chance in self._chances]
+        return {"queued": len(self.queue), "plan": planned, "kinds": dict(KINDS)}

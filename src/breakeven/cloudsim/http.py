@@ -113,6 +113,7 @@ class HttpServer:
         self._listener: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._address: tuple[str, int] = ("", 0)
+        self._reopening: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
@@ -129,17 +130,22 @@ class HttpServer:
         self._listener = await loop.create_server(self._connect, host, port, backlog=1024, reuse_address=True)
         self._address = (host, self._listener.sockets[0].getsockname()[1])
 
-    async def refuse(self, seconds: float) -> None:
+    def refuse(self, seconds: float) -> None:
         """Close the listener for a while: new connections are refused."""
-        if self._listener is None:
-            return
-        listener, self._listener = self._listener, None
-        listener.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            self._reopening = asyncio.get_running_loop().create_task(self._reopen(seconds))
+
+    async def _reopen(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         await self.listen(*self._address)
 
     async def close(self) -> None:
         """Close the listener and every connection."""
+        if self._reopening is not None:
+            self._reopening.cancel()
+            await asyncio.gather(self._reopening, return_exceptions=True)
         if self._listener is not None:
             self._listener.close()
         working = [connection.working for connection in self._connections if connection.working is not None]

@@ -47,7 +47,7 @@ class OpenAIChat:
             tool_choice=read_tool_choice(document.get("tool_choice")),
             schema=_schema(document.get("response_format")),
             thinking=THINKING.get(str(document.get("reasoning_effort")), 0),
-            choices=dialect.positive(document, "n") or 1,
+            choices=dialect.positive(document, "n", most=128) or 1,
             user=dialect.string_of(document.get("user")),
             markers=read_markers(last_text),
         )

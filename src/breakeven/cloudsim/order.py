@@ -23,6 +23,7 @@ CacheTtl: TypeAlias = Literal["5m", "1h"]
 Ending: TypeAlias = Literal["end", "length", "stop_sequence", "tool"]
 
 _MARKER = re.compile(r"\[sim:([a-z]+)(?:=([^\]]*))?\]")
+MOST_TOKENS = 1_000_000
 SHORTEST, LONGEST = 12, 60
 """Bounds of an answer's length in tokens when nothing else sets it."""
 
@@ -175,7 +176,7 @@ def _words(order: Order, rng: random.Random) -> str:
     if order.schema is not None:
         return content.json_instance(order.schema, rng)
     length = order.markers.get("tokens", "")
-    return content.prose(rng, int(length) if length.isdigit() else rng.randint(SHORTEST, LONGEST))
+    return content.prose(rng, min(int(length), MOST_TOKENS) if length.isdigit() else rng.randint(SHORTEST, LONGEST))
 
 
 def _cut_at_stop(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
