@@ -56,10 +56,10 @@ def import_usage(
     input_includes_cached: bool | None = typer.Option(
         None,
         "--input-includes-cached/--input-excludes-cached",
-        help="CSV: whether input counts include cached tokens. There is no default.",
+        help="CSV (and OTLP): whether input counts include cached tokens. CSV has no default.",
     ),
-    dry_run: bool = typer.Option(False, help="Read everything and change nothing."),
-    find: bool = typer.Option(False, help="List logs that lie on this machine."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Read everything and change nothing."),
+    find: bool = typer.Option(False, "--find", help="List logs that lie on this machine."),
     forget: str | None = typer.Option(None, metavar="ORIGIN", help="Remove an import, for instance import:csv."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON with exact amounts."),
     config_file: Path | None = typer.Option(None, "--config", help="Configuration file."),
