@@ -83,5 +83,6 @@ def test_whatever_was_measured_longer_prompts_and_contexts_never_take_less(prefi
         ),
     )
     assert times.prefill_seconds(tokens + 100) >= times.prefill_seconds(tokens) * (1 - 1e-9) > 0
+    assert times.decode_tokens_per_second(0, parallel) > 0
     assert times.step_seconds(1, tokens + 100) >= times.step_seconds(1, tokens) * (1 - 1e-9) > 0
     assert times.step_seconds(parallel, tokens) >= times.step_seconds(1, tokens) * (1 - 1e-9)

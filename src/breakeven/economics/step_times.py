@@ -141,7 +141,7 @@ class StepTimes:
 
     def decode_tokens_per_second(self, context_tokens: float, parallel: float = 1) -> float:
         """Of *each* of ``parallel`` answers at this context: 1 / T(n, ctx)."""
-        return 1 / self.step_seconds(parallel, context_tokens)
+        return 1 / self.step_seconds(parallel, max(1.0, context_tokens))
 
     def seconds(
         self, uncached_tokens: float, output_tokens: float, context_tokens: float, parallel: float = 1
