@@ -87,6 +87,9 @@ OWN = '{"at": 0, "uncached_input": 10, "output": 1}'
         (MOONCAKE, '{"timestamp": 1, "input_length": 0, "output_length": 0}'),
         (OWN, '{"at": 1, "uncached_input": 5.5, "output": 1}'),
         (OWN, '{"at": 1, "uncached_input": 50, "cache_read": -5, "output": 1}'),
+        (OWN, '{"at": 1e15, "uncached_input": 5, "output": 1}'),
+        (OWN, '{"at": 1, "uncached_input": 1000000000000, "output": 1}'),
+        (MOONCAKE, '{"timestamp": 1, "input_length": 10, "output_length": 2000000}'),
         (OWN, "not json"),
     ],
 )

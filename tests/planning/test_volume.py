@@ -256,3 +256,20 @@ def test_a_machine_whose_speed_nobody_knows_gives_no_verdict() -> None:
 
     assert made.plans[0].verdict.kind is VerdictKind.NOT_ENOUGH_EVIDENCE
     assert "the box's speed" in made.plans[0].verdict.sentence
+
+
+def test_a_count_beyond_any_models_reach_is_left_out_and_said(ledger: Store) -> None:
+    sound, absurd = TokenCounts(uncached_input=100, output=10), TokenCounts(uncached_input=10**12)
+    ledger.insert([call("a", remote_attempt(tokens=sound)), call("b", remote_attempt(tokens=absurd), at=NOVEMBER + 1)])
+    found = volume_of("the ledger", ledger.usage(NOVEMBER, NOVEMBER + DAY), ())
+
+    assert found is not None
+    assert (len(found.trace), found.trace.uncounted) == (1, 1)
+    assert any("left out" in caveat for caveat in planned(found).plans[0].verdict.caveats)
+
+
+def test_a_sum_of_few_enormous_requests_is_answered_all_the_same() -> None:
+    made = planned(Volume(volume([], 10.0).trace, (bucket(TokenCounts(uncached_input=10**12), requests=1),)))
+
+    assert made.plans[0].scenario.workload.input_tokens == 10_000_000
+    assert made.clouds[0].usd == Decimal(2_000_000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from breakeven.economics.bulk import MOST_TOKENS, IntArray, TokenColumns
+from breakeven.economics.bulk import IntArray, TokenColumns
 from breakeven.economics.queueing import FloatArray
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import InputError
@@ -21,6 +20,10 @@ AZURE_COLUMNS = ["TIMESTAMP", "ContextTokens", "GeneratedTokens"]
 MOONCAKE_BLOCK_TOKENS = 512
 """Tokens behind one entry of ``hash_ids``."""
 SHOWN_PROBLEMS = 5
+LATEST_SECONDS = 1e11
+"""Unix seconds beyond any date: three thousand years from now."""
+LONGEST_PROMPT, LONGEST_OUTPUT = 10_000_000, 1_000_000
+"""Tokens beyond what any model takes or gives in one request: no count, but an error of units."""
 
 
 class MooncakeLine(msgspec.Struct):
@@ -104,8 +107,8 @@ class Trace:
         """Arrivals of the busiest minute over the mean minute, minutes counted from the first arrival."""
         if not len(self.at):
             return 1.0
-        minutes = np.bincount((self.at // 60).astype(np.int64))
-        return float(minutes.max() / minutes.mean())
+        minutes, arrivals = np.unique((self.at // 60).astype(np.int64), return_counts=True)
+        return float(arrivals.max() * (minutes[-1] + 1) / len(self))
 
 
 class _Collected:
@@ -115,9 +118,9 @@ class _Collected:
         self.skipped = 0
 
     def add(self, line: int, at: float, counts: TokenCounts) -> None:
-        if not math.isfinite(at):
+        if not abs(at) <= LATEST_SECONDS:
             self.skip(line, f"{at} is no time")
-        elif counts.total and max(counts.input, counts.output) <= MOST_TOKENS:
+        elif counts.total and counts.input <= LONGEST_PROMPT and counts.output <= LONGEST_OUTPUT:
             self.rows.append((at, counts))
         else:
             self.skip(line, f"{counts.input} tokens in, {counts.output} out")

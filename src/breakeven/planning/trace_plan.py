@@ -23,12 +23,14 @@ from breakeven.planning.plan import Findings, Plan, answer, box_of
 from breakeven.planning.replaying import TraceOnMachine, context_of, on_machine
 from breakeven.planning.scenario import Scenario, Workload
 from breakeven.planning.serving import Serving, box_speed
-from breakeven.planning.trace import Trace
+from breakeven.planning.trace import LONGEST_OUTPUT, LONGEST_PROMPT, Trace
 from breakeven.planning.volume import Volume
 from breakeven.units import TOKENS_PER_MILLION, ZERO_USD, Usd, usd
 
 MACHINES = ("m4-max-128", "m3-ultra-256", "2x-rtx-4090")
 """Replayed when the scenario names no machine."""
+MOST_MONTHLY = 10**15
+"""Tokens a month that a scenario takes."""
 OTHER_MODELS = ("openai/gpt-6-luna",)
 """Priced besides the scenario's frontier and small models."""
 
@@ -247,12 +249,13 @@ def _counted(volume: Volume, case: TraceOnMachine, scenario: Scenario, listed: L
     read = tokens.total("cache_read") + summed.cache_read
     prompts = sum(tokens.total(name) for name in ("uncached_input", "cache_write_5m", "cache_write_1h")) + read
     prompts += summed.input - summed.cache_read
-    mean_output = round((tokens.total("output") + summed.output) / requests)
+    mean_output = min(round((tokens.total("output") + summed.output) / requests), LONGEST_OUTPUT)
+    mean_input = min(max(round(prompts / requests), 0 if mean_output else 1), LONGEST_PROMPT)
     work = Workload(
-        tokens_monthly=max(1, volume.tokens_monthly),
-        input_tokens=max(round(prompts / requests), 0 if mean_output else 1),
+        tokens_monthly=min(max(1, volume.tokens_monthly), MOST_MONTHLY),
+        input_tokens=mean_input,
         output_tokens=mean_output,
-        prefix_tokens=round(read / requests),
+        prefix_tokens=min(round(read / requests), mean_input),
         local_hit_rate=Decimal(1 if read else 0),
         cloud_hit_rate=Decimal(1 if read else 0),
         burst_topics=scenario.workload.burst_topics,
@@ -348,7 +351,9 @@ def notes(volume: Volume, case: TraceOnMachine) -> tuple[str, ...]:
             f"Nobody said what was cached of {trace.reuse_untold:,} requests: there no reuse is counted, on either side"
         )
     if trace.uncounted:
-        found.append(f"{trace.uncounted:,} requests whose tokens nobody counted are left out.")
+        found.append(
+            f"{trace.uncounted:,} requests are left out whose tokens nobody counted, or nobody can have counted right."
+        )
     if volume.buckets:
         share = volume.summed.total / max(1, volume.tokens)
         found.append(

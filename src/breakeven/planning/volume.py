@@ -12,7 +12,7 @@ from breakeven.economics.bulk import TokenColumns
 from breakeven.economics.tokens import TokenCounts
 from breakeven.ledger.records import UsageBucket
 from breakeven.ledger.usage import UsagePart
-from breakeven.planning.trace import Trace
+from breakeven.planning.trace import LONGEST_OUTPUT, LONGEST_PROMPT, Trace
 from breakeven.units import SECONDS_PER_MONTH, Seconds, Tokens
 
 SHORTEST_SECONDS = 7 * 86_400.0
@@ -106,9 +106,10 @@ def volume_of(
     tokens: list[TokenColumns] = []
     uncounted = 0
     for part in parts:
-        used = part.tokens.prompt + part.tokens.output > 0
-        chosen = part.kept & part.counted & used
-        uncounted += int((part.kept & ~part.counted).sum())
+        prompts, outputs = part.tokens.prompt, part.tokens.output
+        possible = part.counted & (prompts <= LONGEST_PROMPT) & (outputs <= LONGEST_OUTPUT)
+        chosen = part.kept & possible & (prompts + outputs > 0)
+        uncounted += int((part.kept & ~possible).sum())
         at.append(part.at[chosen])
         tokens.append(part.tokens.where(chosen))
     sums = tuple(bucket for bucket in buckets if bucket.tokens is not None and bucket.tokens.total)
