@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from tests.box.gguf_files import LLAMA, gguf, string, tensor
 from typer.testing import CliRunner
 
+from breakeven.box import engine_fit
+from breakeven.box.engine_fit import fit_notes
 from breakeven.box.fit import Capacity, Fit, Verdict, fit, shape_of
 from breakeven.box.gguf import read_shape
 from breakeven.box.memory_limit import listed_machine, this_machine, wired
+from breakeven.box.models import ModelFile
 from breakeven.catalog.machines import find_machine
 from breakeven.catalog.shapes import find_shape
 from breakeven.cli.main import build
+from breakeven.config import EngineSettings
 from breakeven.errors import ModelFileError
 from breakeven.units import GIB
 
@@ -118,3 +122,17 @@ def test_the_command_shows_the_arithmetic_and_fails_when_it_does_not_fit(tmp_pat
     assert (own.exit_code, listed.exit_code, tight.exit_code) == (0, 0, 1)
     assert "320 KiB a token" in " ".join(listed.stdout.split())
     assert "Does not fit" in tight.stdout
+
+
+def test_a_model_that_does_not_fit_is_noted_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(gguf(LLAMA, (tensor("a", 64, 64),), data=4096))
+    model = ModelFile("tiny", file, file.stat().st_size, str(file))
+    assert fit_notes(EngineSettings(), model) == []
+    monkeypatch.setattr(engine_fit, "this_machine", lambda **_: Capacity(1000, "a pocket calculator"))
+    (note,) = fit_notes(EngineSettings(), model)
+    assert note.startswith("The model 'tiny' may not load. Does not fit")
+    file.write_bytes(gguf((string("general.architecture", "mamba"),)))
+    assert fit_notes(EngineSettings(), model) == []

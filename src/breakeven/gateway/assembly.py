@@ -16,6 +16,7 @@ from breakeven.accounts.responses import ResponseCache
 from breakeven.accounts.verdicts import NoOthers
 from breakeven.box.discovery import Found, discover
 from breakeven.box.engine import Engine
+from breakeven.box.engine_fit import fit_notes
 from breakeven.box.engine_provider import NAME as ENGINE
 from breakeven.box.engine_provider import EngineProvider
 from breakeven.box.kv_files import KvFiles
@@ -188,6 +189,7 @@ async def assemble(
             stack.push_async_callback(provider.close)
             if model.note:
                 notes.append(f"The model {model.name!r} is {model.note}.")
+            notes += fit_notes(settings.engine, model)
         occupancy = Occupancy()
         box = box_cost(settings.box)
         if box is None:

@@ -70,11 +70,18 @@ def test_the_probe_is_as_long_as_the_longest_real_prompt() -> None:
 
 def test_what_ollama_says_of_a_loaded_model_is_read() -> None:
     with serving("ollama", pages=ollama()) as server:
-        facts = backend(server.url, probe=False)
-        assert server.asked == []
+        facts = backend(server.url)
     assert (facts.version, facts.model, facts.loaded, facts.context) == ("0.12.6", "llama3.3:70b", True, 4096)
     assert (facts.size_bytes, facts.on_gpu_bytes) == (60_000_000_000, 45_000_000_000)
     assert facts.keep_alive == pytest.approx(300, abs=5)
+
+
+def test_without_a_probe_no_prompt_is_sent_and_how_long_a_model_is_kept_is_unknown() -> None:
+    with serving("ollama", pages=ollama()) as server:
+        assert backend(server.url, probe=False).keep_alive is None
+        assert server.asked == []
+    with serving("ollama", pages=ollama(kept=timedelta(days=100_000))) as server:
+        assert backend(server.url, probe=False).keep_alive == inf
 
 
 def test_a_probe_that_the_server_refuses_is_a_fact() -> None:

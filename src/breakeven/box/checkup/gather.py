@@ -12,8 +12,8 @@ from breakeven.box.checkup.read_backends import read_backends, read_gateway
 from breakeven.box.checkup.read_files import read_safety
 from breakeven.box.checkup.read_ledger import read_ledger
 from breakeven.box.checkup.read_machine import open_listeners, read_machine
-from breakeven.box.fit import Verdict, fit, shape_of
-from breakeven.box.memory_limit import this_machine
+from breakeven.box.engine_fit import engine_fit
+from breakeven.box.fit import Verdict
 from breakeven.box.models import ModelStore
 from breakeven.catalog.measurements import Measurements
 from breakeven.catalog.prices import open_book
@@ -65,15 +65,9 @@ def _fit(settings: Settings, home: Path) -> FitFacts | None:
         file = ModelStore(home).find(name)
         if file is None:
             return None
-        shape = shape_of(file.shape(), name)
+        answer = engine_fit(engine, file)
     except BreakevenError as error:
         return FitFacts(name, False, error.message, error.remedy)
-    answer = fit(
-        shape,
-        this_machine(gpu_layers=engine.gpu_layers),
-        context_tokens=min(engine.context, shape.max_context_tokens),
-        slots=engine.slots,
-    )
     asked = f"{engine.slots} slot{'s' if engine.slots > 1 else ''} of {answer.context_tokens:,} tokens"
     return FitFacts(
         name,

@@ -94,6 +94,8 @@ async def _read(server: Found, settings: Settings, longest_prompt: Tokens | None
             facts["probe_error"] = error.message
     if server.kind == "ollama":
         facts |= await _ollama(root, model.id)
+        if "probe" not in facts and facts.get("keep_alive") != FOREVER:
+            facts["keep_alive"] = None  # what is left says how long it is kept only right after a call
     return BackendFacts(**facts)
 
 

@@ -1,0 +1,37 @@
+"""Whether the embedded engine's model fits this machine, as the settings would load it."""
+
+from __future__ import annotations
+
+from breakeven.box.fit import Fit, Verdict, fit, shape_of
+from breakeven.box.memory_limit import this_machine
+from breakeven.box.models import ModelFile
+from breakeven.config import EngineSettings
+from breakeven.errors import ModelFileError
+
+
+def engine_fit(settings: EngineSettings, model: ModelFile) -> Fit:
+    """By the header of its file.
+
+    Raises:
+        ModelFileError: the file is gone, damaged, or does not say how its attention is made.
+    """
+    shape = shape_of(model.shape(), model.name)
+    return fit(
+        shape,
+        this_machine(gpu_layers=settings.gpu_layers),
+        context_tokens=min(settings.context, shape.max_context_tokens),
+        slots=settings.slots,
+    )
+
+
+def fit_notes(settings: EngineSettings, model: ModelFile) -> list[str]:
+    """What a person should know before the model is loaded; nothing when it fits, or when the file does not tell."""
+    try:
+        answer = engine_fit(settings, model)
+    except ModelFileError:
+        return []
+    if answer.verdict is Verdict.FITS:
+        return []
+    return [
+        f"The model {model.name!r} may not load. {answer.sentence} The arithmetic: breakeven models fit {model.name}"
+    ]
