@@ -140,6 +140,7 @@ class BulkPrice:
 def price_columns(columns: TokenColumns, rates: Rates) -> BulkPrice:
     """Price each call in its own tier and add up.
 
+    >>> from decimal import Decimal
     >>> tiered = Rates(input=Rate(Decimal("0.1"), ((100_000, Decimal("0.5")),)), output=Rate(Decimal("0.5")))
     >>> one = TokenCounts(uncached_input=1000, output=100)
     >>> price_columns(TokenColumns.of([one] * 1000), tiered).usd
