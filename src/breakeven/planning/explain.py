@@ -32,7 +32,7 @@ def why_reuse(plan: Plan) -> str | None:
     prefill, decode = speed.prefill.tokens_per_second, speed.decode.tokens_per_second
     call = f"a call of {work.input_tokens:,} + {work.output_tokens:,} tokens"
     return (
-        f"At {prefill:g} tok/s prefill and {decode:g} tok/s decode {call} takes"
+        f"At {prefill:.4g} tok/s prefill and {decode:.4g} tok/s decode {call} takes"
         f" {duration(without.seconds_per_request)}: {without.busy_boxes:.1f} boxes at 100%,"
         f" {without.boxes} at {percent}. With 90% of the prompt resident in the KV cache it takes"
         f" {duration(resident.seconds_per_request)}: {resident.busy_boxes:.1f} boxes at 100%, {resident.boxes} at"
