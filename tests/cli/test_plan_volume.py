@@ -49,7 +49,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.usefixtures("ledger")
 def test_the_ledger_is_planned_on_as_it_came() -> None:
-    found = json.loads(run("--from-ledger", "--json").stdout)
+    found = json.loads(run("--from-ledger", "--origin", "all", "--json").stdout)
 
     assert found["trace"]["requests"] == 201
     assert found["clouds"][0]["usd_trace"] == "0.8844"
@@ -62,9 +62,27 @@ def test_only_some_of_it() -> None:
     first_days = json.loads(run("--from-ledger", "--since", "2026-11-01", "--until", "2026-11-02", "--json").stdout)
     imported = json.loads(run("--from-ledger", "--origin", "import:csv", "--json").stdout)
 
-    assert (first_days["trace"]["requests"], imported["trace"]["requests"]) == (41, 1)
+    assert (first_days["trace"]["requests"], imported["trace"]["requests"]) == (40, 1)
     assert first_days["trace"]["span_seconds"] == 2 * DAY
     assert imported["plan"]["verdict"]["kind"] == "not_enough_evidence"
+
+
+def test_sources_that_may_tell_of_the_same_calls_are_not_added_up_unasked(home: Path) -> None:
+    store = Store.open(LedgerSettings(), home)
+    for origin in ("import:codex", "import:csv"):
+        store.insert([call(f"{origin} {n}", remote_attempt(), at=NOVEMBER + n, origin=origin) for n in range(3)])
+    store.close()
+    refused = run("--from-ledger")
+    assert refused.exit_code == 2
+    assert "may tell of the same calls: import:codex, import:csv" in " ".join(refused.stderr.split())
+
+    store = Store.open(LedgerSettings(), home)
+    store.insert([call("own", remote_attempt(), at=NOVEMBER)])
+    store.close()
+    own = run("--from-ledger", "--json")
+    assert json.loads(own.stdout)["trace"]["requests"] == 1
+    assert "Only calls of the gateway count" in own.stderr
+    assert json.loads(run("--from-ledger", "--origin", "all", "--json").stdout)["trace"]["requests"] == 7
 
 
 @pytest.mark.usefixtures("ledger")

@@ -66,7 +66,9 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.usefixtures("ledger")
 def test_a_month_is_repriced_with_several_models() -> None:
-    found = json.loads(run("--month", "2026-11", "--as", "acme/large", "--as", "acme/small", "--json").stdout)
+    found = json.loads(
+        run("--month", "2026-11", "--as", "acme/large", "--as", "acme/small", "--origin", "all", "--json").stdout
+    )
     large, small = found["totals"]
 
     assert found["calls"] == 3
@@ -81,7 +83,7 @@ def test_a_month_is_repriced_with_several_models() -> None:
 
 @pytest.mark.usefixtures("ledger")
 def test_without_a_model_each_remote_call_is_repriced_as_its_own() -> None:
-    found = json.loads(run("--month", "2026-11", "--json").stdout)
+    found = json.loads(run("--month", "2026-11", "--origin", "all", "--json").stdout)
 
     assert [(row["provider"], row["targets"][0]["usd"]) for row in found["servers"]] == [("house", "9")]
 
@@ -96,7 +98,7 @@ def test_only_some_days_or_an_origin() -> None:
 
 @pytest.mark.usefixtures("ledger")
 def test_on_a_terminal_it_shows_billed_repriced_difference_and_sources() -> None:
-    shown = run("--month", "2026-11", "--as", "acme/small").stdout
+    shown = run("--month", "2026-11", "--as", "acme/small", "--origin", "all").stdout
 
     assert "house / large (remote)" in shown
     assert "$0.35" in shown

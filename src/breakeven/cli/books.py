@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 1.0
 """How long to wait for a running gateway to write its newest calls, which takes it a fifth of a second."""
 
+GATEWAY, ALL = "gateway", "all"
+"""The origin of calls served here, and the word for every origin together."""
+EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Store | None]:
@@ -45,6 +49,36 @@ def opened(settings: Settings) -> Iterator[Store | None]:
         store.close()
 
 
+def one_origin(store: Store, when: tuple[datetime, datetime], origin: str | None) -> str | None:
+    """The origin whose calls count; ``None`` for all of them together.
+
+    Sources may tell of the same calls: a client's log, the gateway it called and the provider's report. So they are
+    only added up when one asks for it; unasked, it is the gateway, or the one import there is.
+
+    Raises:
+        InputError: there are several imports and no calls of the gateway, and none was chosen.
+    """
+    if origin == ALL:
+        return None
+    if origin is not None:
+        return origin
+    totals, _ = store.daily(when[0].date(), when[1].date())
+    found = {total.origin for total in totals}
+    found |= {bucket.origin for bucket in store.buckets(when[0].timestamp(), when[1].timestamp())}
+    if len(found) <= 1:
+        return None
+    others = ", ".join(sorted(found - {GATEWAY}))
+    if GATEWAY in found:
+        err.print(
+            f"Only calls of the gateway count. Others: {others}; choose with --origin, or add up with --origin all."
+        )
+        return GATEWAY
+    raise InputError(
+        f"the ledger has usage of several sources, which may tell of the same calls: {others}",
+        remedy="Choose one with --origin, or add them up with --origin all.",
+    )
+
+
 def period(month: str | None, since: str | None, until: str | None) -> tuple[datetime, datetime] | None:
     """Midnights (UTC) between which calls count, the second excluded; ``None`` when nothing was said.
 
@@ -62,8 +96,8 @@ def period(month: str | None, since: str | None, until: str | None) -> tuple[dat
         return midnight(found.since), midnight(found.until)
     if since is None and until is None:
         return None
-    first = midnight(day("--since", since)) if since else datetime(1970, 1, 1, tzinfo=UTC)
-    end = midnight(day("--until", until)) + timedelta(days=1) if until else datetime(2200, 1, 1, tzinfo=UTC)
+    first = midnight(day("--since", since)) if since else EVER[0]
+    end = midnight(day("--until", until)) + timedelta(days=1) if until else EVER[1]
     if end <= first:
         raise InputError(f"--until {until!r} lies before --since {since!r}")
     return first, end

@@ -76,7 +76,7 @@ def register(app: typer.Typer) -> None:
             None, metavar="YYYY-MM-DD", help="Only up to this day.", rich_help_panel=COUNTED
         ),
         origin: str | None = typer.Option(
-            None, help="Only this origin: gateway, or an import such as import:codex.", rich_help_panel=COUNTED
+            None, help="Calls of this origin: gateway, an import such as import:codex, or all.", rich_help_panel=COUNTED
         ),
         price_usd: str | None = typer.Option(None, help="Price of a box; 0 if owned.", rich_help_panel=COSTS),
         usd_per_kwh: str | None = typer.Option(None, help="Electricity.", rich_help_panel=COSTS),

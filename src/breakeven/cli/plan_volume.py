@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from breakeven.planning.trace_plan import TracePlan
     from breakeven.planning.volume import Volume
 
-EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
-
 
 def show_ledger(
     when: tuple[datetime, datetime] | None,
@@ -42,8 +40,11 @@ def show_ledger(
     """
     settings = load_settings(config_file)
     with books.opened(settings) as store:
-        name = "the ledger" if origin is None else f"the ledger, {origin}"
-        volume = None if store is None else _volume(store, name, when, origin)
+        volume = None
+        if store is not None:
+            chosen = books.one_origin(store, when or books.EVER, origin)
+            name = "the ledger" if chosen in {None, books.GATEWAY} else f"the ledger, {chosen}"
+            volume = _volume(store, name, when, chosen)
     if volume is None:
         raise InputError(
             "the ledger has no calls to plan on" + ("" if when is None else f" from {when[0]:%Y-%m-%d}"),
@@ -70,7 +71,7 @@ def show_files(
     settings = load_settings(config_file)
     with _read(paths, settings) as (store, skipped):
         name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
-        volume = _volume(store, name, when, origin)
+        volume = _volume(store, name, when, None if origin == books.ALL else origin)
     if volume is None:
         raise InputError(f"there is no usage to plan on in {', '.join(str(path) for path in paths)}")
     volume = replace(volume, trace=replace(volume.trace, skipped=skipped[0], problems=skipped[1]))
@@ -89,6 +90,9 @@ def _read(paths: list[Path], settings: Settings) -> Iterator[tuple[Store, tuple[
     from breakeven.ledger.store import Store
 
     selection = select(paths)
+    sources = sorted({file.importer.name for file in selection.files})
+    if len(sources) > 1:
+        err.print(f"Added up: {', '.join(sources)}. If they tell of the same calls, those count twice.")
     for file in selection.files:
         if file.importer.prepare is not None:
             err.print(f"{file.path}: {_prepared(file)}", soft_wrap=True, highlight=False, markup=False)
@@ -118,7 +122,7 @@ def _prepared(file: Located) -> str:
 def _volume(store: Store, name: str, when: tuple[datetime, datetime] | None, origin: str | None) -> Volume | None:
     from breakeven.planning.volume import volume_of
 
-    since, until = (moment.timestamp() for moment in when or EVER)
+    since, until = (moment.timestamp() for moment in when or books.EVER)
     parts, buckets = store.usage(since, until, origin=origin), store.buckets(since, until, origin=origin)
     return volume_of(name, parts, buckets, observed=_observed(store, when))
 

@@ -37,7 +37,8 @@ def register(app: typer.Typer) -> None:
             None, metavar="YYYY-MM-DD", help="Prices of this day, instead of the time of each call."
         ),
         origin: str | None = typer.Option(
-            None, help="Only calls of this origin: gateway, or the source of an import. By default all."
+            None,
+            help="Calls of this origin: gateway, an import such as import:codex, or all. By default the gateway's.",
         ),
         as_json: bool = typer.Option(False, "--json", help="Print JSON with exact amounts."),
         config_file: Path | None = typer.Option(None, "--config", help="Configuration file."),
@@ -77,6 +78,7 @@ def _reprice(
     with books.opened(settings) as store:
         if store is None:
             return None
+        origin = books.one_origin(store, when, origin)
         parts = store.usage(since, until, origin=origin)
         buckets = store.buckets(since, until, origin=origin)
         done = reprice(parts, buckets, targets, book, Period(*when), prices_on=prices_on, catalog=catalog)
@@ -114,23 +116,26 @@ def _show(done: Repricing) -> None:
         highlight=False,
     )
     if done.servers:
-        table = Table(box=None, pad_edge=False, title_justify="left")
-        for number, heading in enumerate(("", "calls", "tokens", "billed", "repriced", "difference", "unknown")):
-            table.add_column(heading, justify="left" if number == 0 else "right")
+        table = Table(box=None, pad_edge=False)
+        unknown = any(total.unknown_calls for total in done.totals)
+        columns = ("calls", "tokens", "billed", "repriced", "difference", *(("unknown",) if unknown else ()))
+        table.add_column("", overflow="fold")
+        for heading in columns:
+            table.add_column(heading, justify="right", no_wrap=True)
         for row in done.servers:
             served = row.served
             name = escape(f"{served.provider} / {served.model} ({served.locality})")
             billed = _amount(row.billed, row.billed_unknown_calls, row.calls)
             table.add_row(name, f"{row.calls:,}", tokens(row.tokens), billed)
             for repriced in row.targets:
-                table.add_row(*_cells(repriced))
+                table.add_row(*_cells(repriced)[: len(columns) + 1])
         if len(done.servers) > 1:
             calls = sum(row.calls for row in done.servers)
-            unknown = sum(row.billed_unknown_calls for row in done.servers)
+            unbilled = sum(row.billed_unknown_calls for row in done.servers)
             volume = tokens(sum(row.tokens for row in done.servers))
-            table.add_row("[bold]all[/]", f"{calls:,}", volume, _amount(done.billed, unknown, calls))
+            table.add_row("[bold]all[/]", f"{calls:,}", volume, _amount(done.billed, unbilled, calls))
             for repriced in done.totals:
-                table.add_row(*_cells(repriced))
+                table.add_row(*_cells(repriced)[: len(columns) + 1])
         out.print(table)
         out.print(
             "[dim]difference: repriced less billed, over the calls for which both are known; local calls are billed"
