@@ -6,7 +6,7 @@ of tokens are the engine's own. The engine is the embedded llama.cpp with the de
 so read the ratios.
 
     python benchmarks/fleet.py            # 31 agents, prompts of ~1,500 tokens: an hour and more on two cores
-    python benchmarks/fleet.py --quick    # 4 agents, ~500 tokens: under five minutes
+    python benchmarks/fleet.py --quick    # 4 agents, ~400 tokens, one slot: under five minutes
 """
 
 from __future__ import annotations
@@ -234,17 +234,17 @@ def main() -> None:
     parser.add_argument("--prompt-tokens", type=int)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--answer-tokens", type=int, default=8)
-    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--slots", type=int)
     parser.add_argument("--stagger", type=float, default=0.5, help="seconds between agents at the second wake-up")
     parser.add_argument("--wakes", type=int, default=2)
     parser.add_argument("--only", help="names of subjects, by their numbers: 1,2,3,2s,3s")
     chosen = parser.parse_args()
     fleet = Fleet(
         agents=chosen.agents or (4 if chosen.quick else 31),
-        prompt_tokens=chosen.prompt_tokens or (500 if chosen.quick else 1500),
+        prompt_tokens=chosen.prompt_tokens or (400 if chosen.quick else 1500),
         steps=chosen.steps,
         answer_tokens=chosen.answer_tokens,
-        slots=chosen.slots,
+        slots=chosen.slots or (1 if chosen.quick else 2),
         stagger_seconds=chosen.stagger,
     )
     shared = Path(tempfile.gettempdir()) / "breakeven-test-models"
