@@ -25,6 +25,7 @@ COMMANDS = {
     "plan": "breakeven.cli.plan",
     "measure": "breakeven.cli.measure",
     "doctor": "breakeven.cli.doctor",
+    "service": "breakeven.cli.service",
     "simulate-cloud": "breakeven.cli.simulate_cloud",
     "reprice": "breakeven.cli.reprice",
 }
