@@ -27,8 +27,8 @@ from breakeven.box.prefix_watch import WARNS_AFTER, AgentHealth, PrefixWatch
 from breakeven.box.scheduler import Decision, Forget, Prefetch, Refuse, Rules, Start
 from breakeven.box.work import Work, read_work
 from breakeven.errors import DeadlineUnreachable, EngineUnavailable, UpstreamError
-from breakeven.providers.base import Hints, ProviderRequest
-from breakeven.units import Seconds
+from breakeven.providers.base import Availability, Hints, ProviderRequest
+from breakeven.units import Seconds, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,27 @@ class Dispatcher:
         self._watching = False
         self._look: asyncio.TimerHandle | None = None
         self._despair: asyncio.TimerHandle | None = None
+
+    def availability(self) -> Availability:
+        """Ready while an engine is up or none has been looked for yet; gone when none will come by itself."""
+        if any(self._facts.values()) or not self._facts:
+            return "ready"
+        return "gone" if all(backend.gone() for backend in self._backends.values()) else "loading"
+
+    def foresee(self, hints: Hints, prompt_tokens: Tokens, output_tokens: Tokens) -> Seconds | None:
+        """Seconds to the whole answer of a call whose prompt is not known but probably begins as its agent's did."""
+        now = self._clock()
+        prefix = self.pool.latest_prompt(hints.agent) if hints.agent is not None else ()
+        call = Call(
+            id=next(self._ids),
+            agent=hints.agent or "",
+            prompt=Prompt(prefix, prompt_tokens),
+            arrived=now,
+            priority=PRIORITIES[hints.priority],
+            output_tokens=output_tokens,
+        )
+        found = self.pool.forecast(call, now)
+        return None if found is None else found.total
 
     def forecast(self, request: ProviderRequest) -> Forecast | None:
         """How long a call would take if it entered now; ``None`` while no engine has been measured."""

@@ -32,6 +32,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
         gpu_layers: layers put on the GPU; -1 for all that fit.
         cache_ram_mib: host memory for prompts evicted from slots.
         embeddings: serve embeddings instead of text.
+        port: to listen at; 0 for any that is free.
         batch: prompt tokens computed at once; ``None`` for what suits the machine.
         pools: whether the model says how it makes one vector of a text's many; else it is their mean.
         slot_files: folder for the KV files of slots that are saved; ``None`` when slots cannot be saved.
@@ -46,6 +47,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
     gpu_layers: int
     cache_ram_mib: int
     embeddings: bool
+    port: int = 0
     batch: int | None = None
     pools: bool = True
     slot_files: str | None = None
@@ -102,7 +104,7 @@ def _start(config: ChildConfig) -> Any:
     params.model.path = config.model_path
     params.model_alias = {config.alias}
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = config.port
     params.ui = False
     params.api_keys = [config.key] if config.key else []
     params.use_jinja = True

@@ -199,6 +199,11 @@ class Pool:
         """How long a call would take if it entered now; ``None`` while nothing is measured."""
         return forecast(self.state(now), call, now, self.rules)
 
+    def latest_prompt(self, agent: str) -> Prefix:
+        """How an agent's latest run began."""
+        known = self._agents.get(agent)
+        return () if known is None else known.last_prompt
+
     def expected_output(self, agent: str, limit: Tokens | None) -> Tokens:
         """Tokens that an agent's next answer will probably have."""
         known = self._agents.get(agent)

@@ -22,7 +22,8 @@ def doubts(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
             and provider.key_references
         ):
             yield f"providers.{name}.base_url: its key is sent without encryption; use https://"
-        if not any(model.provider == name for model in settings.models.values()):
+        pooled = any(name in pool.members for pool in settings.pools.values())
+        if not pooled and not any(model.provider == name for model in settings.models.values()):
             yield f"providers.{name}: no entry in [models] uses it"
     lists = {f"tasks.{name}.models": task.models for name, task in settings.tasks.items()}
     if "auto" in settings.policy.model_fields_set:

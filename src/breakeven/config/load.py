@@ -60,9 +60,15 @@ def parse(document: Mapping[str, Any]) -> Settings:
             raise ConfigError(key, None, f"a value; this key is required{others}") from None
         allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         raise ConfigError(key, _shown(first["loc"], first["input"]), f"{allowed}{others}") from None
+    for name, pool in settings.pools.items():
+        if name in settings.providers or name == "engine":
+            raise ConfigError(f"pools.{name}", name, "a name that no provider has")
+        for member in pool.members:
+            if member not in settings.providers:
+                raise ConfigError(f"pools.{name}.members.{member}", member, "the name of a [providers] entry")
     for name, model in settings.models.items():
-        if model.provider != "engine" and model.provider not in settings.providers:
-            known = ", ".join(["engine", *sorted(settings.providers)])
+        if model.provider not in ("engine", *settings.providers, *settings.pools):
+            known = ", ".join(["engine", *sorted([*settings.providers, *settings.pools])])
             raise ConfigError(f"models.{name}.provider", model.provider, f"one of {known}")
         if name == AUTO or name.startswith(TASK_PREFIX):
             raise ConfigError(f"models.{name}", name, f"another name; {AUTO} and {TASK_PREFIX}NAME ask for the policy")

@@ -105,3 +105,21 @@ class ModelSettings(Section):
     """Most tokens it generates for one call."""
     capabilities: frozenset[Capability] | None = None
     """What it can do beyond text. Unset: unknown, so it is asked and may refuse."""
+
+
+class MemberSettings(Section):
+    """A member of a pool; the table's name is that of its `[providers]` entry."""
+
+    model: str | None = None
+    """The name by which this server knows the model; unset: as in `[models]`."""
+    slots: int | None = Field(default=None, ge=1, le=256)
+    """Calls it serves at once; unset: what it says itself."""
+
+
+class PoolSettings(Section):
+    """Several servers of your own that serve one model as one box; `[models]` names it as their provider."""
+
+    members: dict[str, MemberSettings] = Field(min_length=1)
+    """The servers."""
+    wait_seconds: float = Field(default=60.0, gt=0)
+    """How long calls wait for a member when none is there."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from breakeven.config.accounts import BudgetSettings, IdempotencySettings, KeySettings
 from breakeven.config.agents import AgentsSettings
-from breakeven.config.providers import ModelSettings, ProviderSettings
+from breakeven.config.providers import ModelSettings, PoolSettings, ProviderSettings
 from breakeven.config.routing import BULK_TASKS, PolicySettings, TaskSettings
 from breakeven.config.section import Section
 
@@ -154,6 +154,7 @@ class Settings(Section):
     idempotency: IdempotencySettings = IdempotencySettings()
     engine: EngineSettings = EngineSettings()
     providers: dict[str, ProviderSettings] = {}
+    pools: dict[str, PoolSettings] = {}
     models: dict[str, ModelSettings] = {}
     policy: PolicySettings = PolicySettings()
     tasks: dict[str, TaskSettings] = {}

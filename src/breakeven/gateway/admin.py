@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from breakeven.box.pool_view import pools_of
 from breakeven.gateway.asgi import Receive, Scope, Send, read_body, respond_json
 from breakeven.gateway.box_view import box_view
 from breakeven.gateway.call import facts_of
@@ -45,6 +46,7 @@ async def overview(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> N
             ],
             "budgets": [_budget(standing) for standing in desk.accounts.standings()],
             "box": _box(desk),
+            "pools": pools_of([route.provider for route in desk.table]),
             "ledger": msgspec.to_builtins(desk.ledger.status()),
         },
     )

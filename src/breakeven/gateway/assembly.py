@@ -37,6 +37,7 @@ from breakeven.gateway.metering import Energy, Metering
 from breakeven.gateway.metrics import Metrics
 from breakeven.gateway.peers import Board
 from breakeven.gateway.planner import Planner
+from breakeven.gateway.pools import Pools
 from breakeven.gateway.routes import build_routes
 from breakeven.gateway.servers import Servers
 from breakeven.gateway.telemetry import exporting_spans
@@ -58,6 +59,7 @@ class _Parts:
     ledger: Ledger
     accounts: Accounts
     servers: Servers
+    pools: Pools
     found: tuple[Found, ...]
     engine: Engine | None
     engine_provider: EngineProvider | None
@@ -106,6 +108,7 @@ class Assembly:
         book = open_book(settings.prices, parts.home)
         await asyncio.to_thread(book.warm)
         providers = parts.servers.configure(settings.providers, settings.policy.key_cooldown_seconds)
+        providers |= parts.pools.configure(settings.pools, settings.providers, providers)
         if parts.engine_provider is not None:
             providers[ENGINE] = parts.engine_provider
         table = RoutingTable(build_routes(settings, providers, parts.found, parts.model))
@@ -132,6 +135,7 @@ class Assembly:
             max_body_bytes=settings.gateway.max_body_bytes,
             heartbeat_seconds=settings.gateway.heartbeat_seconds,
         )
+        await parts.pools.retire()
         await parts.servers.retire()
 
     def _readiness(self) -> Readiness:
@@ -176,6 +180,8 @@ async def assemble(
         require_key_beyond_loopback(settings.gateway.host, accounts.key_count)
         servers = Servers(environment)
         stack.push_async_callback(servers.close)
+        pools = Pools(environment)
+        stack.push_async_callback(pools.close)
         found = await look_around() if _may_discover(settings) else ()
         servers.discovered(found)
         notes += [_found_note(server) for server in found]
@@ -215,6 +221,7 @@ async def assemble(
             ledger=ledger,
             accounts=accounts,
             servers=servers,
+            pools=pools,
             found=found,
             engine=engine,
             engine_provider=provider,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from breakeven.box.dispatcher import Dispatcher
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.speed import CallSpeed
 from breakeven.providers.base import NO_HINTS, Hints
@@ -25,6 +26,16 @@ class WaitForecast(Protocol):
         ...
 
 
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A provider that knows its queue, its slots and what they have computed."""
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """Its queue."""
+        ...
+
+
 def no_speed(_target: Target) -> CallSpeed | None:
     """Nothing was measured."""
     return None
@@ -33,8 +44,8 @@ def no_speed(_target: Target) -> CallSpeed | None:
 class RecentForecast:
     """From the speed that was measured of a target, else from its latest calls; calls on the box share it equally.
 
-    A call's work is counted in output tokens, with ten prompt tokens for one. That is rough, and it leaves prompts that
-    are cached out of account; a scheduler that knows its slots and their prefixes predicts better.
+    A queue of ours in front of the engine knows better and is asked first. Else a call's work is counted in output
+    tokens, with ten prompt tokens for one. That is rough, and it leaves prompts that are cached out of account.
     """
 
     def __init__(self, occupancy: Occupancy, speed_of: Callable[[Target], CallSpeed | None] = no_speed) -> None:
@@ -60,9 +71,13 @@ class RecentForecast:
         route: Route,
         prompt_tokens: int,
         output_tokens: int,
-        hints: Hints = NO_HINTS,  # noqa: ARG002 - for forecasts that know priorities and prefixes
+        hints: Hints = NO_HINTS,
     ) -> float | None:
         """See `WaitForecast.seconds`."""
+        if isinstance(route.provider, Foreseeing):
+            foreseen = route.provider.dispatcher.foresee(hints, prompt_tokens, output_tokens)
+            if foreseen is not None:
+                return foreseen
         target = (route.provider.name, route.model)
         local = route.provider.locality == "local"
         parallel = self._occupancy.running + 1 if local else 1

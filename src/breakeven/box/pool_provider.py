@@ -1,0 +1,42 @@
+"""Several servers of one's own as one provider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+from breakeven.box.backend import BoxBackend
+from breakeven.box.dispatcher import Dispatcher
+from breakeven.ledger.records import Locality
+from breakeven.providers.base import Availability, Dialect, ProviderRequest, Reply
+from breakeven.units import Seconds
+
+
+class PoolProvider:
+    """Sends each call to the member that has its beginning computed, or else is free first."""
+
+    dialects: tuple[Dialect, ...] = ("openai",)
+    locality: Locality = "local"
+    catalog: str | None = None
+    is_engine = False
+
+    def __init__(self, name: str, backends: Sequence[BoxBackend], *, wait_seconds: Seconds) -> None:
+        self.name = name
+        self.dispatcher = Dispatcher(f"the pool {name}", backends, load_seconds=wait_seconds)
+
+    def availability(self) -> Availability:
+        """Ready until all members have been found away."""
+        return self.dispatcher.availability()
+
+    def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
+        """POST to a member when the call's turn comes.
+
+        Raises:
+            DeadlineUnreachable: its answer would come too late.
+            EngineUnavailable: when no member came up in time, or each that was tried failed.
+        """
+        return self.dispatcher.send(request)
+
+    async def close(self) -> None:
+        """Leave the queue."""
+        await self.dispatcher.close()
