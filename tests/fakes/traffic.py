@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ class Got:
 
     wish: Wish
     status: int
+    headers: dict[str, str]
     body: bytes
     left: bool
 
@@ -50,8 +52,12 @@ async def call(url: str, wish: Wish) -> Got:
         left = False
     finally:
         writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
     head, _, rest = received.partition(b"\r\n\r\n")
-    return Got(wish, int(head.split(b" ", 2)[1]) if head else 0, rest, left)
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Got(wish, int(first.split(" ", 2)[1]) if first else 0, headers, rest, left)
 
 
 async def send_all(url: str, wishes: Iterable[Wish], *, concurrency: int) -> list[Got]:

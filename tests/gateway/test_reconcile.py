@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.fakes import cloud, traffic
 from tests.fakes.cloud import CLAUDE, EMBEDDER, GPT, HAIKU, MINI, PRICES, SimulatedCloud
-from tests.fakes.traffic import Wish
+from tests.fakes.traffic import Got, Wish
 from tests.gateway.conftest import booked_calls, run_gateway
 
 from breakeven.cloudsim.invoice import key_name
@@ -202,6 +202,7 @@ class Run:
     calls: list[Call]
     lines: list[dict[str, Any]]
     totals: list[dict[str, Any]]
+    answers: list[Got]
     faults: dict[str, int]
 
 
@@ -215,9 +216,9 @@ def run(home: Path, number: int, seed: int) -> Run:
         house.plan(seed, **{"500": 0.02, "cut:3": 0.02, "slow:0.02": 0.02})
         with run_gateway(configuration(sim, house), home, KEYS) as gateway:
             wishes = [wish(index, rng) for index in range(number)]
-            asyncio.run(traffic.send_all(gateway.url, wishes, concurrency=CONCURRENCY))
+            answers = asyncio.run(traffic.send_all(gateway.url, wishes, concurrency=CONCURRENCY))
             invoice = sim.invoice()
-        return Run(booked_calls(home), invoice["lines"], invoice["totals"], sim.seen()["by_fault"])
+        return Run(booked_calls(home), invoice["lines"], invoice["totals"], answers, sim.seen()["by_fault"])
 
 
 @pytest.mark.slow
@@ -225,6 +226,8 @@ def test_the_books_agree_with_the_invoices(tmp_path: Path) -> None:
     done = run(tmp_path, CALLS, seed=20261124)
     assert len(done.calls) == len({call.agent for call in done.calls}) == CALLS
     _require_a_mix(done)
+
+    _require_that_callers_are_told_what_is_booked(done)
 
     found = reconcile(done.calls, done.lines)
     assert found.unaccounted == []
@@ -258,12 +261,27 @@ def _require_a_mix(done: Run) -> None:
     """The run had everything in it that it is there for."""
     attempts = [attempt for call in done.calls for attempt in call.attempts]
     assert set(done.faults) == {fault.split(":")[0] for fault in FAULTS}
-    assert {call.outcome for call in done.calls} >= {"completed", "cut", "client_left", "failed"}
+    assert {call.outcome for call in done.calls} >= {"completed", "cut", "client_left"}
+    assert any(attempt.outcome == "failed" for attempt in attempts)
     assert any(attempt.error == "gate:rejects" for attempt in attempts)
     assert any(attempt.locality == "local" for attempt in attempts)
     assert any(len({a.provider for a in call.attempts}) < len(call.attempts) for call in done.calls)
     classes = _sum(billed(line) for line in done.lines)
     assert min(classes) > 0, classes
+
+
+def _require_that_callers_are_told_what_is_booked(done: Run) -> None:
+    """Whole answers carry the cost of all attempts of their call, failed ones and discarded answers included."""
+    by_id = {call.id: call for call in done.calls}
+    told = [got for got in done.answers if got.status == 200 and not got.wish.document.get("stream")]
+    several = 0
+    for got in told:
+        attempts = by_id[got.headers["x-breakeven-call-id"]].attempts
+        if {attempt.locality for attempt in attempts} == {"remote"}:
+            billed_in_all = sum(attempt.money.billed or 0 for attempt in attempts)
+            assert Decimal(got.headers["x-breakeven-cost-usd"]) == billed_in_all
+            several += len(attempts) > 1
+    assert several > 20
 
 
 def _sum(counts: Iterable[Counts]) -> Counts:

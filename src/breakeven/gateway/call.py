@@ -221,8 +221,7 @@ class PlannedCall(ABC):
         if observation.outcome == "completed" and attempt.tokens is not None:
             seconds = attempt.box_seconds if attempt.box_seconds is not None else attempt.durations.total
             self.desk.forecast.observe(route, attempt.tokens.input, attempt.tokens.output, seconds or 0.0)
-        unserved = attempt.tokens is None and attempt.outcome in ("failed", "refused")
-        await self.desk.accounts.settle(reservation, ZERO_USD if unserved else attempt.cost)
+        await self.desk.accounts.settle(reservation, ZERO_USD if attempt.unserved else attempt.cost)
 
     def hints(self, prompt: str, output_tokens: int | None) -> Hints:
         """What the box's scheduler is told."""

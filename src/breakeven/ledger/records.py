@@ -121,11 +121,16 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     error: str | None = None
 
     @property
+    def unserved(self) -> bool:
+        """Whether it ended in an error before anything was used: a refusal, a rate limit, nobody there."""
+        return self.tokens is None and self.outcome in ("failed", "refused")
+
+    @property
     def cost(self) -> Decimal | None:
-        """USD in all: the bill of a remote attempt, energy and shares of the box of a local one; ``None`` if a part is
-        unknown."""
+        """USD in all: the bill of a remote attempt, nothing if that was not served; energy and shares of the box of a
+        local one; ``None`` if a part is unknown."""
         if self.locality == "remote":
-            return self.money.billed
+            return Decimal(0) if self.unserved else self.money.billed
         energy, idle, share = self.money.marginal_energy, self.money.idle_share, self.money.amortisation_share
         return None if energy is None or idle is None or share is None else energy + idle + share
 
