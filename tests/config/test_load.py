@@ -24,7 +24,7 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
         ("[box]\npurchase_usd = -1", "box.purchase_usd", "greater than or equal to 0"),
         ("[box]\nusd_per_kwh = nan", "box.usd_per_kwh", "finite"),
         ("[keys.me]\nsecret = 'sk-1234'", "keys.me.secret", "env:VARIABLE"),
-        ("[providers.p]\nregion = 'eu'", "providers.p", "base_url or profile"),
+        ("[providers.p]\nregion = 'eu'", "providers.p", "base_url, profile or any_llm"),
         ("[providers.p]\nprofile = 'cluade'", "providers.p.profile", "anthropic"),
         ("[providers.p]\nprofile = 'xai'\nkey = 'env:A'\nkeys = ['env:B']", "providers.p", "either key or keys"),
         ("[tasks.t]\nmodels = []", "tasks.t.models", "at least 1"),

@@ -209,3 +209,14 @@ def test_a_plan_is_explained_without_sending(serve: Serve, sky: SimulatedCloud, 
     assert [(one["alias"], one["rule"]) for one in plan["set_aside"]] == [("frontier", "data")]
     assert gateway.calls() == []
     assert fake.seen.bodies == []
+
+
+def test_tools_that_the_provider_runs_have_no_bound_and_are_refused_under_a_budget(
+    serve: Serve, sky: SimulatedCloud
+) -> None:
+    gateway = serve(desk(sky, budgets={"all": {"usd": "5"}}), KEYS)
+    tools = [{"type": "web_search_20250305", "name": "web_search"}]
+    body = json.dumps({"model": "claude", "max_tokens": 20, "messages": HELLO, "tools": tools}).encode()
+    status, _, answer = post(gateway, "/v1/messages", body)
+    assert (status, sky.seen()["requests"]) == (402, 0)
+    assert "budget 'all'" in answer["error"]["message"]

@@ -13,9 +13,10 @@ from breakeven.box.pool import EngineFacts
 from breakeven.config import EngineSettings
 from breakeven.errors import EngineUnavailable
 from breakeven.ledger.records import Locality
-from breakeven.providers.base import Availability, Dialect, ProviderRequest, Reply
+from breakeven.providers.base import Availability, ProviderRequest, Reply
 from breakeven.providers.http import HttpProvider
 from breakeven.providers.keyring import KeyRing
+from breakeven.wire.request import Dialect
 
 NAME = "engine"
 ASK_AGAIN_SECONDS = 0.5

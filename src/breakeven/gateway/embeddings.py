@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -37,6 +38,7 @@ class _WholeAnswer:
     model: str | None
     timings: None = None
     finished: bool = True
+    server_tools: Mapping[str, int] = field(default_factory=dict)
     text_characters: int = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -37,6 +38,11 @@ class Counted(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the answer came to its end, so that the counts are final."""
+        ...
+
+    @property
+    def server_tools(self) -> Mapping[str, int]:
+        """Requests to tools run by the provider, by its own names."""
         ...
 
     @property
@@ -119,6 +125,7 @@ class Exchange:
             tokens=tokens,
             counted_by=counted_by,
             box_seconds=self._occupancy.leave(self._ticket) if self._ticket is not None else None,
+            unpriced_tools=read is not None and bool(read.server_tools),
             error=error,
         )
 

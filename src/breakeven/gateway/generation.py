@@ -90,9 +90,10 @@ class Generation(PlannedCall):
         return self._characters // CHARACTERS_PER_TOKEN + (self._request.max_output_tokens or TYPICAL_OUTPUT_TOKENS)
 
     def upper_bound(self, route: Route) -> Decimal | None:
-        """Most dollars that an attempt there can cost, ``None`` for one whose price or length nobody knows."""
+        """Most dollars that an attempt there can cost; ``None`` where nobody knows its price, its length, or what tools
+        that the provider runs will add."""
         price = self.desk.metering.price(route.provider, route.model, self.booking.arrival.unix)
-        if price is None:
+        if price is None or "hosted_tools" in self._request.needs:
             return None
         limit = self._limit(route)
         return upper_bound(self._prompt_bytes, limit, price.rates, choices=self._request.choices)

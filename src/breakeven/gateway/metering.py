@@ -40,7 +40,12 @@ class Energy(Protocol):
 
 @dataclass(slots=True)
 class Observation:
-    """What the gateway saw of one attempt."""
+    """What the gateway saw of one attempt.
+
+    Attributes:
+        unpriced_tools: the provider ran tools of its own (a web search), which it bills beside the tokens at rates that
+            the price book does not have: the bill is unknown.
+    """
 
     provider: Provider
     model_asked: str
@@ -52,6 +57,7 @@ class Observation:
     counted_by: CountedBy = "nobody"
     model_served: str | None = None
     box_seconds: float | None = None
+    unpriced_tools: bool = False
     error: str | None = None
 
 
@@ -107,7 +113,7 @@ class Metering:
             watt_hours=None if watt_hours is None else float(watt_hours),
             power_meter=None if watt_hours is None else self._energy.meter,
             money=Money(
-                billed=Decimal(0) if local else priced(seen.tokens, own),
+                billed=Decimal(0) if local else None if seen.unpriced_tools else priced(seen.tokens, own),
                 marginal_energy=cost.marginal_energy if cost is not None else None,
                 idle_share=cost.idle_share if cost is not None else None,
                 amortisation_share=cost.amortisation_share if cost is not None else None,

@@ -10,9 +10,10 @@ from breakeven.config import ProviderSettings
 from breakeven.config.secrets import read_secret
 from breakeven.ledger.records import Locality
 from breakeven.providers.any_llm import AnyLlmProvider
-from breakeven.providers.base import Dialect, Provider
+from breakeven.providers.base import Provider
 from breakeven.providers.http import HttpProvider
 from breakeven.providers.keyring import KeyRing
+from breakeven.wire.request import Dialect
 
 Server: TypeAlias = HttpProvider | AnyLlmProvider
 

@@ -21,7 +21,8 @@ from breakeven.errors import (
 )
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import require
-from breakeven.providers.base import Availability, Dialect, ProviderRequest, Reply
+from breakeven.providers.base import Availability, ProviderRequest, Reply
+from breakeven.wire.request import Dialect
 
 _encode = msgspec.json.Encoder().encode
 _REFUSALS: Mapping[str, type[RequestError]] = {

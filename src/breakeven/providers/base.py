@@ -9,9 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import Clearance
-
-Dialect: TypeAlias = Literal["openai", "anthropic", "responses"]
-"""What is spoken: chat completions, messages or responses."""
+from breakeven.wire.request import Dialect
 
 Availability: TypeAlias = Literal["ready", "loading", "gone"]
 """Whether a server can take a call now, will once its model is loaded, or cannot."""

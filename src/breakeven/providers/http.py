@@ -16,8 +16,9 @@ from breakeven.errors import EngineUnavailable, StreamCut, Unanswered, UpstreamE
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import require
 from breakeven.providers import plain_http
-from breakeven.providers.base import Availability, Dialect, ProviderRequest, Reply
+from breakeven.providers.base import Availability, ProviderRequest, Reply
 from breakeven.providers.keyring import KeyRing
+from breakeven.wire.request import Dialect
 
 
 class Timeouts(Protocol):
