@@ -8,8 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from breakeven.box.backend import BoxBackend
 from breakeven.box.dispatcher import Dispatcher
 from breakeven.ledger.records import Locality
-from breakeven.providers.base import Availability, Dialect, ProviderRequest, Reply
+from breakeven.providers.base import Availability, ProviderRequest, Reply
 from breakeven.units import Seconds
+from breakeven.wire.request import Dialect
 
 
 class PoolProvider:
