@@ -273,3 +273,14 @@ def test_a_sum_of_few_enormous_requests_is_answered_all_the_same() -> None:
 
     assert made.plans[0].scenario.workload.input_tokens == 10_000_000
     assert made.clouds[0].usd == Decimal(2_000_000)
+
+
+def test_slots_share_the_decoding_so_that_the_same_calls_keep_fewer_boxes_busy() -> None:
+    alone, shared = (
+        planned(volume(counts()), parse({"box": {"machine": "m3-ultra-256"}, "serving": {"slots": slots}})).machines[0]
+        for slots in (1, 4)
+    )
+
+    assert alone.busy_boxes is not None
+    assert shared.busy_boxes is not None
+    assert shared.busy_boxes < alone.busy_boxes

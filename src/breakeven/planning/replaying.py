@@ -23,9 +23,8 @@ from breakeven.planning.trace import Trace
 from breakeven.planning.volume import Volume
 from breakeven.units import GIB, Seconds, Usd
 
-MOST_REPLAYED = {1: 200_000}
-"""Requests replayed by slots of a box: a queue without sharing is quick."""
-MOST_REPLAYED_SHARED = 20_000
+MOST_REPLAYED, MOST_REPLAYED_SHARED = 200_000, 20_000
+"""Requests replayed at most through boxes that serve one at a time, and through boxes with slots, which take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class TraceOnMachine:
     Attributes:
         machine: of the catalogue; ``None`` for a box that the scenario describes itself.
         speed: what was replayed with; ``None`` when nobody knows how fast the machine is.
-        seconds_per_request: mean time of a request served alone.
+        seconds_per_request: mean box time of a request, decode shared by full slots.
         busy_boxes: boxes that would be busy all the time.
         boxes: for utilisation, wait and memory together; ``None`` when the model does not fit, or no number helps.
         by_utilisation / by_wait / by_memory: what each asks for.
@@ -85,17 +84,21 @@ def on_machine(
     if speed is None:
         return TraceOnMachine(machine, None, memory.total_gib, usable)
 
-    arrivals, summed = trace_arrivals(trace, speed), seconds_of_sums(volume, speed)
-    work = float(arrivals.service.sum() if arrivals else 0.0) + summed
+    arrivals, summed = trace_arrivals(trace, speed), seconds_of_sums(volume, speed, serving.slots)
+    shared = _shared(speed, serving.slots)
+    work = (float(arrivals.prefill.sum() + arrivals.decode.sum() * shared) if arrivals else 0.0) + summed
     busy = work / volume.seconds
     by_utilisation = boxes_at(busy, serving.utilisation)
     by_memory = 1 if usable is None else boxes_for_memory(memory, int(usable * GIB))
-    replayed = arrivals and _busiest(arrivals, MOST_REPLAYED.get(serving.slots, MOST_REPLAYED_SHARED))
-    found = replayed and boxes_for_wait(
-        lambda boxes: replay(replayed, boxes, slots=serving.slots, decode_to_prefill=speed.batch_cost),
-        at_least=by_utilisation,
-        limit_seconds=serving.max_wait_seconds,
-    )
+    most = MOST_REPLAYED if serving.slots == 1 else MOST_REPLAYED_SHARED
+    replayed = None if arrivals is None else _busiest(arrivals, most)
+    found = None
+    if replayed is not None:
+        found = boxes_for_wait(
+            lambda boxes: replay(replayed, boxes, slots=serving.slots, decode_to_prefill=speed.batch_cost),
+            at_least=by_utilisation,
+            limit_seconds=serving.max_wait_seconds,
+        )
     feasible = by_memory is not None and (found is not None or replayed is None)
     boxes = max(by_utilisation, found.boxes if found else 1, by_memory or 1) if feasible else None
     cost = box_of(scenario.box if machine is None else scenario.box.model_copy(update={"machine": machine.key}))[1]
@@ -136,7 +139,12 @@ def trace_arrivals(trace: Trace, speed: BoxSpeed) -> Arrivals | None:
     return Arrivals(trace.at, prefill, trace.output_tokens / rates + speed.overhead_seconds)
 
 
-def seconds_of_sums(volume: Volume, speed: BoxSpeed) -> Seconds:
+def _shared(speed: BoxSpeed, slots: int) -> float:
+    """Box time of a second of decode when the slots are full: it is shared by all, prefill by none."""
+    return speed.parallel_slowdown(slots) / slots
+
+
+def seconds_of_sums(volume: Volume, speed: BoxSpeed, slots: int) -> Seconds:
     """Work of the buckets: prefill and decode are linear in tokens, at the mean context of a request."""
     counts = volume.summed
     if not counts.total:
@@ -144,11 +152,9 @@ def seconds_of_sums(volume: Volume, speed: BoxSpeed) -> Seconds:
     requests = volume.requests - len(volume.trace)
     context = (counts.input + counts.output / 2) / requests
     computed = counts.input - counts.cache_read
-    return (
-        computed / speed.prefill.tokens_per_second
-        + counts.output / speed.decode_tokens_per_second(context)
-        + requests * speed.overhead_seconds
-    )
+    return computed / speed.prefill.tokens_per_second + (
+        counts.output / speed.decode_tokens_per_second(context) + requests * speed.overhead_seconds
+    ) * _shared(speed, slots)
 
 
 def _busiest(arrivals: Arrivals, most: int) -> Arrivals:

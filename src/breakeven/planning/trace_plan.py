@@ -109,11 +109,12 @@ def plan_volume(
     """
     listed, work = find_shape(scenario.serving.model), scenario.workload
     volume = replace(volume, tokens_of_untold_request=work.input_tokens + work.output_tokens)
+    counted = _counted(volume, scenario, listed)
     machines = tuple(
-        on_machine(volume, scenario, listed, machine, measured) for machine in _machines(scenario, listed, measured)
+        on_machine(volume, counted, listed, machine, measured) for machine in _machines(counted, listed, measured)
     )
     clouds = _in_clouds(volume, scenario, listed, prices, at)
-    plans = tuple(_plan(volume, case, clouds, scenario, listed, at) for case in machines)
+    plans = tuple(_plan(volume, case, clouds, counted, listed, at) for case in machines)
     return TracePlan(volume, listed, at, machines, plans, clouds)
 
 
@@ -224,7 +225,9 @@ def _plan(
     at: datetime,
 ) -> Plan:
     """The answer for one machine: what was counted takes the place of the scenario's workload."""
-    counted = _counted(volume, case, scenario, listed)
+    counted = scenario
+    if case.machine is not None:
+        counted = scenario.model_copy(update={"box": scenario.box.model_copy(update={"machine": case.machine.key})})
     figures, cost = box_of(counted.box)
     findings = Findings(
         scenario=counted,
@@ -244,7 +247,8 @@ def _plan(
     return replace(plan, verdict=replace(plan.verdict, caveats=(*plan.verdict.caveats, *notes(volume, case))))
 
 
-def _counted(volume: Volume, case: TraceOnMachine, scenario: Scenario, listed: ListedShape) -> Scenario:
+def _counted(volume: Volume, scenario: Scenario, listed: ListedShape) -> Scenario:
+    """The scenario with the means of what was counted as its workload; priced and replayed are the calls themselves."""
     tokens, requests, summed = volume.trace.tokens, volume.requests, volume.summed
     read = tokens.total("cache_read") + summed.cache_read
     prompts = sum(tokens.total(name) for name in ("uncached_input", "cache_write_5m", "cache_write_1h")) + read
@@ -262,11 +266,8 @@ def _counted(volume: Volume, case: TraceOnMachine, scenario: Scenario, listed: L
         calls_per_wake=scenario.workload.calls_per_wake,
     )
     serving = scenario.serving.model_copy(update={"context_tokens": context_of(volume.trace, scenario, listed)})
-    box = scenario.box
-    if case.machine is not None:
-        box = box.model_copy(update={"machine": case.machine.key})
     name = scenario.name if "name" in scenario.model_fields_set else f"As counted in {volume.trace.name}"
-    return scenario.model_copy(update={"name": name, "workload": work, "serving": serving, "box": box})
+    return scenario.model_copy(update={"name": name, "workload": work, "serving": serving})
 
 
 def _serving(volume: Volume, case: TraceOnMachine, scenario: Scenario, listed: ListedShape) -> Serving:

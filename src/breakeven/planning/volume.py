@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from breakeven.economics.bulk import TokenColumns
+from breakeven.economics.queueing import FloatArray
 from breakeven.economics.tokens import TokenCounts
 from breakeven.ledger.records import UsageBucket
 from breakeven.ledger.usage import UsagePart
@@ -102,7 +103,7 @@ def volume_of(
         buckets: usage that is known as sums only; sums of money alone are left out.
         observed: Unix seconds between which everything was recorded; by default from the first call to the last.
     """
-    at: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
+    at: list[FloatArray] = []
     tokens: list[TokenColumns] = []
     uncounted = 0
     for part in parts:
