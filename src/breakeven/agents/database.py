@@ -54,6 +54,7 @@ runs = sa.Table(
     sa.Column("agent", sa.Text, nullable=False),
     sa.Column("trigger", sa.Text, nullable=False),  # schedule | missed | now
     sa.Column("scheduled_for", sa.Double, nullable=False),
+    sa.Column("due_at", sa.Double, nullable=False),  # scheduled_for and the agent's place in a spread fleet
     sa.Column("state", sa.Text, nullable=False),  # waiting | gathering | active | done | failed | skipped | cancelled
     sa.Column("worker", sa.Text),
     sa.Column("started_at", sa.Double),

@@ -54,18 +54,6 @@ class Ended:
     resume_at: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A step that was taken."""
-
-    number: int
-    name: str
-    started_at: float | None
-    seconds: float | None
-    output: Any
-    error: str | None
-
-
 class Engine:
     """Runs attempts at items; one to a process, since DBOS is."""
 
@@ -153,7 +141,8 @@ class Engine:
             DBOS.fork_workflow(before, max(1, item.from_step or 1), queue_name=RECOVERY_QUEUE)
 
     def _next_step(self, workflow: str) -> int:
-        return max((step.number for step in self.steps(workflow)), default=0) + 1
+        steps = DBOS.list_workflow_steps(workflow, load_output=False)
+        return max((step["function_id"] for step in steps), default=0) + 1
 
     # What a body does inside of a workflow
 
@@ -221,20 +210,6 @@ class Engine:
             DBOS.resume_workflow(workflow.workflow_id, queue_name=RECOVERY_QUEUE)
         return len(pending)
 
-    def steps(self, workflow: str) -> list[Taken]:
-        """The steps that a workflow has taken, in order; none when nobody knows it."""
-        return [
-            Taken(
-                step["function_id"],
-                step["function_name"],
-                None if step["started_at_epoch_ms"] is None else step["started_at_epoch_ms"] / 1000,
-                _seconds(step["started_at_epoch_ms"], step["completed_at_epoch_ms"]),
-                step["output"],
-                None if step["error"] is None else str(step["error"]),
-            )
-            for step in DBOS.list_workflow_steps(workflow)
-        ]
-
     def forget(self, before: float) -> int:
         """Drop the records of workflows that ended before an instant. How many there were."""
         until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before))
@@ -272,7 +247,3 @@ def _located(error: Exception, step: str) -> AgentError:
 
 def _document(item: Item) -> dict[str, Any]:
     return {"id": item.id, "key": item.key, "payload": item.payload, "run": item.run}
-
-
-def _seconds(started: int | None, completed: int | None) -> float | None:
-    return None if started is None or completed is None else (completed - started) / 1000

@@ -46,9 +46,16 @@ def run_id(agent: str, scheduled_for: float) -> str:
     return f"{agent}@{at.isoformat(timespec='seconds').replace('+00:00', 'Z')}"
 
 
-def note_tick(connection: Connection, agent: str, tick: float, trigger: Trigger, state: str) -> bool:
-    """Note a run for a tick; false when another worker has done so."""
-    values = {"id": run_id(agent, tick), "agent": agent, "trigger": trigger, "scheduled_for": tick, "state": state}
+def note_tick(connection: Connection, agent: str, tick: float, trigger: Trigger, *, offset: float = 0.0) -> bool:
+    """Note a waiting run for a tick; false when another worker has done so."""
+    values: dict[str, Any] = {
+        "id": run_id(agent, tick),
+        "agent": agent,
+        "trigger": trigger,
+        "scheduled_for": tick,
+        "state": "waiting",
+    }
+    values["due_at"] = tick + offset
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(runs).values(**values, **_EMPTY).on_conflict_do_nothing().returning(runs.c.id)
     return connection.execute(statement).first() is not None
@@ -58,7 +65,7 @@ def ask_for_run(connection: Connection, agent: str) -> str:
     """Ask for a run now; a worker starts it."""
     now = time.time()
     name = f"{run_id(agent, now)}-{uuid.uuid4().hex[:6]}"
-    values = {"id": name, "agent": agent, "trigger": "now", "scheduled_for": now, "state": "waiting"}
+    values = {"id": name, "agent": agent, "trigger": "now", "scheduled_for": now, "due_at": now, "state": "waiting"}
     connection.execute(sa.insert(runs).values(**values, **_EMPTY))
     return name
 

@@ -63,6 +63,7 @@ class FleetWorker:
         self._count_lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._hungry: set[str] = set()
         self._offsets: dict[str, float] = {}
         self._beaten_at = self._swept_at = float("-inf")
 
@@ -84,15 +85,21 @@ class FleetWorker:
         """
         self._enter()
         try:
+            next_look = 0.0
             while not self._stopping.is_set():
+                idle = False
                 try:
-                    idle = self.look()
+                    if time.monotonic() >= next_look:
+                        idle = self.look()
+                        next_look = time.monotonic() + LOOK_SECONDS
+                    else:
+                        self._take_all()
                 except DBAPIError as error:
                     log.warning("the database fails, trying again: %s", error.orig)
-                    idle = False
+                    time.sleep(LOOK_SECONDS)
                 if until_idle and idle:
                     break
-                self._wake.wait(LOOK_SECONDS)
+                self._wake.wait(max(0.0, next_look - time.monotonic()))
                 self._wake.clear()
             return self._drain(drain_seconds)
         finally:
@@ -121,7 +128,7 @@ class FleetWorker:
     def _drain(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while self._busy() and time.monotonic() < deadline:
-            self._beat("draining")
+            self._beat()
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
         return not self._busy()
@@ -132,7 +139,7 @@ class FleetWorker:
 
     def look(self) -> bool:
         """Do all that is to be done now. Whether there was nothing, and nothing is at work."""
-        self._beat("live")
+        self._beat()
         self._take_over()
         self._sweep()
         with self._db.begin() as connection:
@@ -147,7 +154,8 @@ class FleetWorker:
         for run in mine:
             if run.state == "waiting" and not remembered[run.agent].paused:
                 self._begin(run, mine, remembered[run.agent])
-        taken = sum(self._take(name) for name in {run.agent for run in mine if run.state != "waiting"})
+        self._hungry = {run.agent for run in mine if run.state != "waiting"}
+        taken = self._take_all()
         return not mine and not taken and not self._busy()
 
     # Ticks
@@ -157,13 +165,14 @@ class FleetWorker:
         cadence = agent.schedule
         if cadence is None:
             return
-        found = schedule.due(cadence, state.seen, now, missed=agent.missed, offset=self._offsets.get(name, 0.0))
+        offset = self._offsets.get(name, 0.0)
+        found = schedule.due(cadence, state.seen, now, missed=agent.missed, offset=offset)
         if found.seen == state.seen:
             return
         with self._db.begin() as connection:
             for tick in found.start:
-                late = now - tick - self._offsets.get(name, 0.0) > schedule.GRACE_SECONDS
-                runs.note_tick(connection, name, tick, "missed" if late else "schedule", "waiting")
+                late = now - tick - offset > schedule.GRACE_SECONDS
+                runs.note_tick(connection, name, tick, "missed" if late else "schedule", offset=offset)
             runs.update_state(connection, name, seen=found.seen)
         if found.missed:
             log.info("%s: %d missed wake-ups left out (missed = %r)", name, found.missed, agent.missed)
@@ -219,12 +228,17 @@ class FleetWorker:
 
     # Items
 
+    def _take_all(self) -> int:
+        return sum(self._take(name) for name in list(self._hungry))
+
     def _take(self, name: str) -> int:
         with self._count_lock:
             free = self._fleet[name].agent.parallel - self._at_work.get(name, 0)
         if free <= 0 or self._stopping.is_set():
             return 0
         taken = queue.claim(self._db, name, self._me.id, free)
+        if len(taken) < free:
+            self._hungry.discard(name)  # until the next look
         for item in taken:
             self._submit(name, lambda item=item: self._attend(item))  # type: ignore[misc]
         return len(taken)
@@ -294,13 +308,15 @@ class FleetWorker:
 
     # Life and death
 
-    def _beat(self, state: str) -> None:
+    def _beat(self) -> None:
         now = time.monotonic()
-        if now - self._beaten_at < self._lease_seconds / 5:
+        if now - self._beaten_at < min(1.0, self._lease_seconds / 5):
             return
         with self._db.begin() as connection:
-            workers.beat(connection, self._me.id, state)
+            asked_to_leave = workers.beat(connection, self._me.id)
         self._beaten_at = now
+        if asked_to_leave:
+            self.stop()
 
     def _take_over(self) -> None:
         with self._db.connect() as connection:
@@ -322,6 +338,7 @@ class FleetWorker:
         before = self._clock() - self._retention_seconds
         self._engine.forget(before)
         with self._db.begin() as connection:
+            workers.forget(connection, before)
             queue.forget(connection, before)
             runs.forget(connection, before)
 

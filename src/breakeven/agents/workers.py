@@ -50,10 +50,30 @@ def register(connection: Connection, worker: Worker) -> None:
     )
 
 
-def beat(connection: Connection, worker: str, state: str = "live") -> None:
-    """Say that a worker is alive, also when it was held for dead in the meantime."""
-    at = database.now(connection)
-    connection.execute(sa.update(workers).where(workers.c.id == worker).values(heartbeat_at=at, state=state))
+def beat(connection: Connection, worker: str) -> bool:
+    """Say that a worker is alive, also when it was held for dead in the meantime. Whether it was asked to leave."""
+    state = sa.case((workers.c.state == "draining", "draining"), else_="live")
+    update = sa.update(workers).where(workers.c.id == worker)
+    beaten = update.values(heartbeat_at=database.now(connection), state=state).returning(workers.c.state)
+    return bool(connection.scalar(beaten) == "draining")
+
+
+def ask_to_leave(connection: Connection) -> int:
+    """Ask all workers to finish what they have in hand and leave. How many were asked."""
+    live = sa.update(workers).where(workers.c.state == "live")
+    return connection.execute(live.values(state="draining")).rowcount
+
+
+def present(connection: Connection, lease_seconds: float) -> list[tuple[Worker, str]]:
+    """Workers that are at work by their heartbeat, with their state."""
+    since = database.now(connection) - max(lease_seconds, 5.0)
+    found = connection.execute(sa.select(workers).where(workers.c.state != "gone", workers.c.heartbeat_at >= since))
+    return [(Worker(row.id, row.host, row.pid, row.process_started), row.state) for row in found]
+
+
+def forget(connection: Connection, before: float) -> None:
+    """Drop workers that left before an instant."""
+    connection.execute(sa.delete(workers).where(workers.c.state == "gone", workers.c.heartbeat_at < before))
 
 
 def leave(connection: Connection, worker: str) -> None:

@@ -17,6 +17,7 @@ COMMANDS = {
     "keys": "breakeven.cli.keys",
     "models": "breakeven.cli.models",
     "demo": "breakeven.cli.demo",
+    "agents": "breakeven.cli.agents",
     "prices": "breakeven.cli.prices",
     "machines": "breakeven.cli.machines",
     "statement": "breakeven.cli.statement",
