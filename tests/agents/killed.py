@@ -100,11 +100,13 @@ def live(fleet: Fleet) -> None:
         worker.run()
 
 
-def _forks() -> Any:
-    """Processes forked from one that has imported everything, so that a life begins in a moment."""
+def born(fleet: Fleet) -> BaseProcess:
+    """A worker, forked from a process that has imported everything, so that its life begins in a moment."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.agents.killed"])
-    return context
+    process = context.Process(target=live, args=(fleet,), daemon=True)
+    process.start()
+    return process
 
 
 @dataclass
@@ -130,13 +132,11 @@ class Slaughter:
     def run(self, engine: Engine, items: int, kills: int, patience_seconds: float = 300.0) -> None:
         """Kill until it is enough, then let the work be finished."""
         deadline = time.monotonic() + patience_seconds
-        context = _forks()
         try:
             while (done := ended(engine)) < items:
                 assert time.monotonic() < deadline, f"{done} of {items} items after {self.kills} kills"
                 while len(self._alive) < self.workers:
-                    self._alive.append(context.Process(target=live, args=(self.fleet,), daemon=True))
-                    self._alive[-1].start()
+                    self._alive.append(born(self.fleet))
                 if self.kills < kills and items - done > 8:
                     share = (items - done) * 0.8 / (kills - self.kills)
                     self._until(engine, int(done + share * self.random.random()), deadline)

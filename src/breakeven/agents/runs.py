@@ -48,16 +48,10 @@ def run_id(agent: str, scheduled_for: float) -> str:
 
 def note_tick(connection: Connection, agent: str, tick: float, trigger: Trigger, *, offset: float = 0.0) -> bool:
     """Note a waiting run for a tick; false when another worker has done so."""
-    values: dict[str, Any] = {
-        "id": run_id(agent, tick),
-        "agent": agent,
-        "trigger": trigger,
-        "scheduled_for": tick,
-        "state": "waiting",
-    }
-    values["due_at"] = tick + offset
+    values = {"id": run_id(agent, tick), "agent": agent, "trigger": trigger, "state": "waiting"}
+    times = {"scheduled_for": tick, "due_at": tick + offset}
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(runs).values(**values, **_EMPTY).on_conflict_do_nothing().returning(runs.c.id)
+    statement = insert(runs).values(**values, **times, **_EMPTY).on_conflict_do_nothing().returning(runs.c.id)
     return connection.execute(statement).first() is not None
 
 

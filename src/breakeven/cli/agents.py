@@ -25,6 +25,7 @@ Config = typer.Option(None, help="Configuration file; ./breakeven.toml is found 
 Folder = typer.Option(None, "--folder", "-f", help="Folder of the agents; by default agents.folder.")
 Json = typer.Option(False, "--json", help="Print as JSON.")
 Agent = typer.Argument(help="Name of the agent.")
+AnyAgent = typer.Argument(None, help="Name of the agent; by default all.")
 Ids = typer.Argument(None, help="Numbers of the items.")
 AllOf = typer.Option(None, "--all-of", metavar="AGENT", help="All dead letters of this agent.")
 
@@ -130,7 +131,7 @@ def report(
 
 
 def logs(
-    agent: str | None = typer.Argument(None, help="Name of the agent."),
+    agent: str | None = AnyAgent,
     item: int | None = typer.Option(None, help="Show the steps of this item."),
     most: int = typer.Option(20, min=1, help="How many items."),
     config: Path | None = Config,
@@ -230,11 +231,7 @@ def budgets(folder: Path | None = Folder, config: Path | None = Config) -> None:
         sys.stdout.write(f"{missing}\n" if missing is not None else "")
 
 
-def dead_list(
-    agent: str | None = typer.Argument(None, help="Name of the agent."),
-    config: Path | None = Config,
-    as_json: bool = Json,
-) -> None:
+def dead_list(agent: str | None = AnyAgent, config: Path | None = Config, as_json: bool = Json) -> None:
     """Show what agents gave up on, where and why."""
     with console.reporting_errors(), _opened(config) as (_, engine):
         from breakeven.cli import agents_view

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from breakeven.agents import dead, history, queue, runs, workers
-from breakeven.agents.report import report, total
+from breakeven.agents.report import Cost, report, total
 from breakeven.agents.schedule import offsets
 from breakeven.cli.books import opened
 from breakeven.cli.console import out, print_json
@@ -20,14 +20,16 @@ from breakeven.errors import InputError
 from breakeven.units import usd
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from sqlalchemy.engine import Engine
 
     from breakeven.agents.app import App
     from breakeven.config import Settings
 
 LONGEST_CELL = 90
+NUMBERS = (
+    "runs", "late p50", "late p95", "done", "waiting", "at work", "dead", "calls", "on the box", "prefix hits",
+    "box", "cloud", "instead", "took",
+)  # fmt: skip
 
 
 def show_plan(fleet: App, settings: Settings, *, as_json: bool) -> None:
@@ -121,41 +123,33 @@ def show_report(engine: Engine, settings: Settings, since: float, *, as_json: bo
     if not rows:
         out.print("No agent has run yet.")
         return
-    table = _table("agent", "runs", "late p50", "p95", "done", "dead", "waiting", "calls", "on the box", "prefix hits",
-                   "box", "cloud", "cloud instead")  # fmt: skip
+    out.print(f"[bold]Since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M}[/] (UTC)\n")
+    work = _table("agent", "runs", "late p50", "late p95", "done", "waiting", "dead")
+    cost = _table("agent", "calls", "on the box", "prefix hits", "box", "cloud", "instead")
     for row in rows:
-        cost = row.cost
-        table.add_row(
-            row.agent,
-            f"{row.runs:,}",
-            _seconds(row.lag_p50),
-            _seconds(row.lag_p95),
-            f"{row.succeeded:,}",
-            f"[red]{row.dead:,}[/]" if row.dead else "0",
-            f"{row.waiting:,}",
-            f"{cost.calls:,}",
-            _share(cost.served_locally, cost.calls),
-            "–" if cost.prefix_hits is None else f"{cost.prefix_hits:.0%}",
-            _money(cost.local),
-            _money(cost.cloud),
-            _money(cost.counterfactual),
-        )
-    whole = total(rows)
-    table.add_section()
-    sums = (sum(row.runs for row in rows), sum(row.succeeded for row in rows), sum(row.dead for row in rows))
-    table.add_row(
-        f"[bold]{len(rows)} agents[/]", f"{sums[0]:,}", "", "", f"{sums[1]:,}", f"{sums[2]:,}",
-        f"{sum(row.waiting for row in rows):,}", f"{whole.calls:,}", _share(whole.served_locally, whole.calls),
-        "–" if whole.prefix_hits is None else f"{whole.prefix_hits:.0%}",
-        _money(whole.local), _money(whole.cloud), _money(whole.counterfactual),
-    )  # fmt: skip
-    out.print(f"[bold]Since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M} (UTC)[/]")
-    out.print(table)
+        dead_items = f"[red]{row.dead:,}[/]" if row.dead else "0"
+        lags = (_seconds(row.lag_p50), _seconds(row.lag_p95))
+        work.add_row(row.agent, f"{row.runs:,}", *lags, f"{row.succeeded:,}", f"{row.waiting:,}", dead_items)
+        cost.add_row(row.agent, *_cost_cells(row.cost))
+    work.add_section()
+    sums = [sum(getattr(row, name) for row in rows) for name in ("runs", "succeeded", "waiting", "dead")]
+    work.add_row("all", f"{sums[0]:,}", "", "", *(f"{number:,}" for number in sums[1:]))
+    cost.add_section()
+    cost.add_row("all", *_cost_cells(total(rows)))
+    out.print(work)
+    out.print()
+    out.print(cost)
     out.print(
         "late: from when a run was due to its start. box: energy and share of the machine. cloud: billed by providers. "
-        "cloud instead: what the reference model would have charged for the calls served on the box.",
+        "instead: what the reference model would have charged for the calls served on the box.",
         style="dim",
     )
+
+
+def _cost_cells(cost: Cost) -> tuple[str, ...]:
+    hits = "–" if cost.prefix_hits is None else f"{cost.prefix_hits:.0%}"
+    on_the_box = "–" if not cost.calls else f"{cost.served_locally / cost.calls:.0%}"
+    return f"{cost.calls:,}", on_the_box, hits, *(usd(value) for value in (cost.local, cost.cloud, cost.counterfactual))
 
 
 def show_items(engine: Engine, agent: str | None, most: int, *, as_json: bool) -> None:
@@ -212,7 +206,7 @@ def show_dead(engine: Engine, agent: str | None, *, as_json: bool) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == columns[0], justify="right" if name in NUMBERS else "left")
     return table
 
 
@@ -229,11 +223,3 @@ def _ago(at: float | None) -> str:
 
 def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} s"
-
-
-def _share(part: int, whole: int) -> str:
-    return "–" if not whole else f"{part / whole:.0%}"
-
-
-def _money(value: Decimal | None) -> str:
-    return usd(value)
