@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -29,6 +29,21 @@ def until(reached: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.fixture
+def start() -> Iterator[Callable[[Fleet], BaseProcess]]:
+    """Start workers that end with the test."""
+    processes: list[BaseProcess] = []
+
+    def one(fleet: Fleet) -> BaseProcess:
+        processes.append(born(fleet))
+        return processes[-1]
+
+    yield one
+    for process in processes:
+        process.kill()
+        process.join()
+
+
 def leave(*processes: BaseProcess) -> None:
     for process in processes:
         process.terminate()
@@ -40,7 +55,7 @@ def leave(*processes: BaseProcess) -> None:
 def at_work(engine: Engine) -> dict[str, int]:
     with engine.connect() as connection:
         counted = sa.select(items.c.worker, sa.func.count()).where(items.c.state == "working").group_by(items.c.worker)
-        return {worker: number for worker, number in connection.execute(counted)}
+        return dict(connection.execute(counted).tuples())
 
 
 def test_thirty_kills_of_two_workers(tmp_path: Path, postgres_url: str) -> None:
@@ -55,16 +70,18 @@ def test_thirty_kills_of_two_workers(tmp_path: Path, postgres_url: str) -> None:
         engine.dispose()
 
 
-def test_a_frozen_worker_that_was_taken_over_writes_nothing_when_it_thaws(tmp_path: Path, postgres_url: str) -> None:
+def test_a_frozen_worker_that_was_taken_over_writes_nothing_when_it_thaws(
+    tmp_path: Path, postgres_url: str, start: Callable[[Fleet], BaseProcess]
+) -> None:
     number = 60
     with desk(tmp_path / "gateway") as (sky, gateway):
         fleet = Fleet(tmp_path, postgres_url, f"{gateway.url}/v1", "exact")
         engine = Slaughter(fleet, 1, random.Random(3)).prepare(number)
-        frozen = born(fleet)
+        frozen = start(fleet)
         until(lambda: ended(engine) > 4 and bool(at_work(engine)))
         assert frozen.pid is not None
         os.kill(frozen.pid, signal.SIGSTOP)
-        other = born(fleet)
+        other = start(fleet)
         until(lambda: ended(engine) >= number)
         os.kill(frozen.pid, signal.SIGCONT)
         leave(frozen, other)
@@ -73,12 +90,14 @@ def test_a_frozen_worker_that_was_taken_over_writes_nothing_when_it_thaws(tmp_pa
         engine.dispose()
 
 
-def test_workers_share_the_work_and_come_and_go(tmp_path: Path, postgres_url: str) -> None:
+def test_workers_share_the_work_and_come_and_go(
+    tmp_path: Path, postgres_url: str, start: Callable[[Fleet], BaseProcess]
+) -> None:
     number = 150
     with desk(tmp_path / "gateway") as (_, gateway):
         fleet = Fleet(tmp_path, postgres_url, f"{gateway.url}/v1", "exact")
         engine = Slaughter(fleet, 1, random.Random(4)).prepare(number)
-        first, second = born(fleet), born(fleet)
+        first, second = start(fleet), start(fleet)
         seen: set[str] = set()
 
         def both_at_work() -> bool:
@@ -86,7 +105,7 @@ def test_workers_share_the_work_and_come_and_go(tmp_path: Path, postgres_url: st
             return len(seen) == 2
 
         until(both_at_work)
-        third = born(fleet)
+        third = start(fleet)
         until(lambda: ended(engine) > 60)
         leave(third)
         leave(first)
