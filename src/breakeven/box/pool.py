@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from math import inf
+from statistics import median
 
 from breakeven.box.forecast import Forecast, forecast
 from breakeven.box.pool_state import Call, Copy, EngineView, Lease, PoolState, Slot
@@ -32,6 +33,8 @@ NEW_CHAIN_AFTER = 10.0
 """An agent that was silent for so many seconds wakes anew; its calls in between belong to one chain."""
 ACTIVE_WITHIN = 3600.0
 """An agent that was silent for longer no longer counts among those whose prompts should be kept."""
+REMEMBERED_PAUSES = 5
+"""Of an agent, between steps; their median counts, since one of them may have been its sleep."""
 REMEMBERED_AGENTS = 1024
 LEARNING = 0.3
 """Weight of the newest measurement in a running mean."""
@@ -79,7 +82,7 @@ class _Agent:
     chain: str | None = None
     steps: int = 0
     usual_steps: int | None = None
-    pause: Seconds | None = None
+    pauses: tuple[Seconds, ...] = ()
     last_prompt: Prefix = ()
     stable_blocks: int = 0
     tokens: Tokens = 0
@@ -253,7 +256,7 @@ class Pool:
             agent.stable_blocks = shared or call.prompt.head_blocks
             agent.last_prompt = call.prompt.prefix
         elif not agent.running:
-            agent.pause = _mean(agent.pause, silence)
+            agent.pauses = (*agent.pauses, silence)[-REMEMBERED_PAUSES:]
         agent.chain = call.chain
         agent.steps += 1
         agent.running += 1
@@ -270,7 +273,8 @@ class Pool:
     def _lease(self, call: Call, now: Seconds) -> Lease | None:
         agent = self._agents.get(call.agent, _Agent())
         last = agent.usual_steps is not None and agent.steps >= agent.usual_steps
-        return lease_after(call, now, self.rules, agent.pause, last=last)
+        pause = median(agent.pauses) if agent.pauses else None
+        return lease_after(call, now, self.rules, pause, last=last)
 
     def _enter(self, decision: Decision, now: Seconds) -> None:
         match decision:

@@ -4,9 +4,9 @@ The rules, in the order in which they apply:
 
  1. Deadlines. A call whose answer could not be complete in time even if it started now is refused.
  2. Leases. A slot that ended a chain's step is kept for the next one until the lease ends. While others wait it is
-    kept for twice the pause that the agent usually makes between steps, not at all after its usual last step, and no
-    longer than computing the prompt anew would take: losing it costs no more than having held it. A more urgent call
-    may take it at once when no other slot is free.
+    kept for twice the pause that the agent usually makes between steps, ``tool_wait_seconds`` at most, not at all after
+    its usual last step, and no longer than computing the prompt anew would take: losing it costs no more than having
+    held it. A more urgent call may take it at once when no other slot is free.
  3. Turns. A call's turn is its arrival plus its priority's handicap. So priorities age: a batch call is overtaken only
     by calls that arrive within its handicap after it.
  4. Overdue. A call that has waited ``patience`` beyond its turn is overdue; overdue calls go by turn and before all
@@ -48,7 +48,7 @@ class Rules:
     Attributes:
         handicaps: by which each priority's turn comes later than its arrival.
         lease_seconds: for how long a slot is kept for a chain while nobody else waits.
-        tool_wait_seconds: the same while others wait, before an agent's usual pause is known.
+        tool_wait_seconds: the most while others wait.
         patience, run_seconds, window, prefetch_seconds: see rules 4, 4, 5 and 8.
     """
 
@@ -140,7 +140,8 @@ def lease_after(call: Call, now: Seconds, rules: Rules, pause: Seconds | None, *
     """
     if call.chain is None:
         return None
-    kept = 0.0 if last else rules.tool_wait_seconds if pause is None else max(SHORTEST_PAUSE, 2 * pause)
+    usual = inf if pause is None else max(SHORTEST_PAUSE, 2 * pause)
+    kept = 0.0 if last else min(usual, rules.tool_wait_seconds)
     until = now + rules.lease_seconds
     return Lease(call.chain, call.priority, now, min(until, now + kept), until)
 

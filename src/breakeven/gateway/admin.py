@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from breakeven.box.pool_view import pools_of
+from breakeven.box.pool_provider import PoolProvider
 from breakeven.gateway.asgi import Receive, Scope, Send, read_body, respond_json
 from breakeven.gateway.box_view import box_view
 from breakeven.gateway.call import facts_of
@@ -46,7 +46,7 @@ async def overview(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> N
             ],
             "budgets": [_budget(standing) for standing in desk.accounts.standings()],
             "box": _box(desk),
-            "pools": pools_of([route.provider for route in desk.table]),
+            "pools": _pools(desk),
             "ledger": msgspec.to_builtins(desk.ledger.status()),
         },
     )
@@ -86,6 +86,12 @@ def _box(desk: Desk) -> dict[str, Any]:
     snapshot = desk.box()
     view = box_view(snapshot) if snapshot is not None else {}
     return {"running": desk.occupancy.running, "busy_seconds": desk.occupancy.busy_seconds, **view}
+
+
+def _pools(desk: Desk) -> dict[str, Any]:
+    """The view of each pool of servers, by its name."""
+    pools = {route.provider.name: route.provider for route in desk.table if isinstance(route.provider, PoolProvider)}
+    return {name: box_view(pool.dispatcher.snapshot()) for name, pool in pools.items()}
 
 
 def _budget(standing: Any) -> dict[str, Any]:
