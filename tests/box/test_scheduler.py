@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.box.recording import replay
 from tests.box.simulation import BLOCK_TOKENS, DECODE, PREFILL, Simulation, Step, simulate
 
 from breakeven.box.pool import EngineFacts, Pool
@@ -267,3 +270,15 @@ def test_prompts_share_the_blocks_of_their_common_beginning(head: str, one: str,
     assert shared >= whole
     if one[:1] != other[:1]:
         assert shared == whole
+
+
+def test_a_recorded_fleet_run_is_decided_again_as_it_was() -> None:
+    events = msgspec.json.decode((Path(__file__).parent / "fleet_run.json").read_bytes())
+    compared = replay(events)
+    starts = [decision for decided, _ in compared for decision in decided if "reused" in decision]
+    assert len(starts) == 18
+    assert sum(start["save"] is not None for start in starts) == 3
+    assert sum(start["restore"] is not None for start in starts) >= 3
+    assert all(decided == again for decided, again in compared)
+    cached = [event[1][2]["cached"] for event in events if event[0] == "finish"]
+    assert sum(tokens > 100 for tokens in cached) == 18 - 3  # all but the first step of each cold chain

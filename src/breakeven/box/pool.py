@@ -253,7 +253,7 @@ class Pool:
             agent.rhythm = agent.rhythm.woke(now)
             agent.usual_steps, agent.steps = agent.steps or None, 0
             shared = common_blocks(agent.last_prompt, call.prompt.prefix)
-            agent.stable_blocks = shared or call.prompt.head_blocks
+            agent.stable_blocks = min(shared, len(call.prompt.prefix) - 1) if shared else call.prompt.head_blocks
             agent.last_prompt = call.prompt.prefix
         elif not agent.running:
             agent.pauses = (*agent.pauses, silence)[-REMEMBERED_PAUSES:]

@@ -323,7 +323,7 @@ class _Deciding:
         if not (self.state.overflows and self._engine(slot).saves and slot.stable_blocks):
             return False
         kept = 0 if call is None else common_blocks(call.prompt.prefix, slot.holds)
-        return kept < slot.stable_blocks and not self._on_file(slot, slot.stable_blocks)
+        return 2 * kept < slot.stable_blocks and not self._on_file(slot, slot.stable_blocks)
 
     def _others_begin_like(self, slot: Slot) -> bool:
         """Whether other slots will be needed for calls that begin like what this one holds."""
