@@ -55,7 +55,7 @@ def leave(*processes: BaseProcess) -> None:
 def at_work(engine: Engine) -> dict[str, int]:
     with engine.connect() as connection:
         counted = sa.select(items.c.worker, sa.func.count()).where(items.c.state == "working").group_by(items.c.worker)
-        return dict(connection.execute(counted).tuples())
+        return {row[0]: row[1] for row in connection.execute(counted)}
 
 
 def test_thirty_kills_of_two_workers(tmp_path: Path, postgres_url: str) -> None:

@@ -74,7 +74,7 @@ def recent_items(connection: Connection, agent: str | None, most: int) -> list[I
     moved = sa.func.coalesce(items.c.finished_at, items.c.started_at, items.c.enqueued_at)
     columns = [items.c[name] for name in ItemRow.__dataclass_fields__]
     found = sa.select(*columns).where(*([items.c.agent == agent] if agent is not None else []))
-    return [ItemRow(*row) for row in connection.execute(found.order_by(moved.desc()).limit(most)).tuples()]
+    return [ItemRow(*row) for row in connection.execute(found.order_by(moved.desc()).limit(most))]
 
 
 def item(connection: Connection, number: int) -> ItemRow | None:
