@@ -34,18 +34,21 @@ def show(plan: TracePlan, console: Console) -> None:
     for caveat in notes(plan.volume, plan.machines[0]):
         console.print(f"  [yellow]![/] {escape(caveat)}", highlight=False)
     console.print()
-    columns = ("boxes", "at 100%", "wait p50", "wait p95", "one box takes", "all of it", "a month of it")
-    machines = table(f"{plan.model.name} on", *columns)
+    console.print(f"[bold]{escape(plan.model.name)}[/] on", highlight=False)
+    for case in plan.machines:
+        console.print(f"  {escape(case.name)} [dim]{_speeds(case.speed)}[/]", highlight=False)
+    columns = ("boxes", "at 100%", "wait p50", "p95", "one takes", "cost", "a month")
+    machines = table("machine", *columns)
     for case in plan.machines:
         machines.add_row(
-            f"{escape(case.name)}\n[dim]{_speeds(case.speed)}[/]",
+            escape(case.name),
             _boxes(case),
             UNKNOWN if case.busy_boxes is None else f"{case.busy_boxes:.1f}",
             UNKNOWN if case.wait_p50_seconds is None else duration(case.wait_p50_seconds),
             UNKNOWN if case.wait_p95_seconds is None else duration(case.wait_p95_seconds),
             UNKNOWN if case.one_box_hours is None else duration(case.one_box_hours * 3600),
             usd(case.usd_trace),
-            usd(case.usd_monthly),
+            usd(case.usd_monthly, 0),
         )
     console.print(machines)
     show_clouds(plan, console)
