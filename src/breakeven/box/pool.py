@@ -35,11 +35,13 @@ ACTIVE_WITHIN = 3600.0
 """An agent that was silent for longer no longer counts among those whose prompts should be kept."""
 REMEMBERED_PAUSES = 5
 """Of an agent, between steps; their median counts, since one of them may have been its sleep."""
-REMEMBERED_AGENTS = 1024
+REMEMBERED_AGENTS = 256
 LEARNING = 0.3
 """Weight of the newest measurement in a running mean."""
 LEAST_PREFILL, LEAST_DECODE = 64, 4
 """Fewer tokens than these measure the overhead, not the speed."""
+REMEMBERED_COPIES = 256
+"""Of an engine's own cache, the newest; what it keeps beyond these is found by it alone."""
 CACHED_COPY_SECONDS = 0.02
 
 
@@ -329,7 +331,7 @@ class Pool:
             return
         size = slot.held_tokens * bytes_per_token
         engine.cache[slot.holds] = Copy(slot.engine, slot.holds, slot.agent, None, size, CACHED_COPY_SECONDS)
-        while sum(copy.size for copy in engine.cache.values()) > room:
+        while len(engine.cache) > REMEMBERED_COPIES or sum(copy.size for copy in engine.cache.values()) > room:
             engine.cache.popitem(last=False)
 
     def _learn(self, call: Call, engine_name: str, measured: Measured) -> None:

@@ -55,4 +55,6 @@ def prefix_of(texts: Iterable[str]) -> Prefix:
 def common_blocks(one: Prefix, other: Prefix) -> int:
     """Leading blocks that two prompts have in common."""
     shorter = min(len(one), len(other))
+    if not shorter or one[0] != other[0]:
+        return 0
     return bisect_left(range(shorter), True, key=lambda at: one[at] != other[at])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from breakeven.units import Seconds
@@ -15,36 +16,41 @@ REGULAR_WITHIN = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """An agent's latest wake-ups, oldest first."""
+    """An agent's latest wake-ups.
+
+    Attributes:
+        wakes: when they were, oldest first.
+        period: median time between them, a single one taken at its word; ``None`` when they follow no period.
+    """
 
     wakes: tuple[Seconds, ...] = ()
+    period: Seconds | None = None
 
     def woke(self, at: Seconds) -> Rhythm:
         """The rhythm after one more wake-up."""
-        return Rhythm((*self.wakes, at)[-REMEMBERED:])
-
-    @property
-    def period(self) -> Seconds | None:
-        """Median time between wake-ups, a single one taken at its word; ``None`` when they follow no period."""
-        gaps = [later - earlier for earlier, later in zip(self.wakes, self.wakes[1:], strict=False)]
-        if len(gaps) < 2:
-            return gaps[0] if gaps else None
-        usual = median(gaps)
-        return usual if median(abs(gap - usual) for gap in gaps) <= REGULAR_WITHIN * usual else None
+        wakes = (*self.wakes, at)[-REMEMBERED:]
+        return Rhythm(wakes, _period(wakes))
 
     def next_wake(self, now: Seconds) -> Seconds | None:
         """The next expected wake-up, later than ``now``; ``None`` when none can be told.
 
         A run that did not happen is skipped, and one that is only late is still expected for a quarter of its period.
 
-        >>> Rhythm((0.0, 300.0, 600.0)).next_wake(610.0)
-        900.0
-        >>> Rhythm((0.0, 300.0, 600.0)).next_wake(1000.0)
-        1200.0
+        >>> cron = Rhythm().woke(0.0).woke(300.0).woke(600.0)
+        >>> cron.next_wake(610.0), cron.next_wake(1000.0)
+        (900.0, 1200.0)
         """
         period = self.period
-        if period is None or period <= 0:
+        if period is None:
             return None
         late = now - self.wakes[-1] - REGULAR_WITHIN * period
         missed = max(0, int(late // period)) if late > 0 else 0
         return max(now, self.wakes[-1] + period * (missed + 1))
+
+
+def _period(wakes: tuple[Seconds, ...]) -> Seconds | None:
+    gaps = [later - earlier for earlier, later in pairwise(wakes)]
+    usual = median(gaps) if gaps else 0.0
+    if usual <= 0 or median(abs(gap - usual) for gap in gaps) > REGULAR_WITHIN * usual:
+        return None
+    return usual

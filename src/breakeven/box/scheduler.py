@@ -149,7 +149,8 @@ def lease_after(call: Call, now: Seconds, rules: Rules, pause: Seconds | None, *
 def next_look(state: PoolState, now: Seconds, rules: Rules) -> Seconds | None:
     """When time alone may change what `decide` says; ``None`` when only an event can."""
     moments = [slot.lease.until for slot in state.slots if slot.lease is not None]
-    moments += [wake - rules.prefetch_seconds for agent, wake in state.wakes.items() if _has_file(agent, state.copies)]
+    saved = {copy.agent for copy in state.copies if copy.file is not None}
+    moments += [state.wakes[agent] - rules.prefetch_seconds for agent in saved if agent in state.wakes]
     if state.waiting:
         moments += [_kept_until(slot, state) for slot in state.slots if slot.lease is not None]
         moments.append(now + 1.0)
@@ -399,7 +400,3 @@ def _kept_until(slot: Slot, state: PoolState) -> Seconds:
 def _begins_like(call: Call, slot: Slot) -> bool:
     """Whether at least half of a call's prompt is what the slot holds."""
     return 2 * call.prompt.shared_tokens(slot.holds) >= max(1, call.prompt.tokens)
-
-
-def _has_file(agent: str, copies: tuple[Copy, ...]) -> bool:
-    return any(copy.agent == agent and copy.file is not None for copy in copies)
