@@ -40,6 +40,7 @@ class Timeouts(Protocol):
         ...
 
 
+REDIRECTS = (301, 302, 303, 307, 308)
 ANTHROPIC_VERSION = "2023-06-01"
 """Sent to servers of the Anthropic dialect when the caller names no version."""
 
@@ -133,9 +134,11 @@ class HttpProvider:
         try:
             if not url.startswith("http://"):
                 async with self._send_tls(url, request.body, headers) as reply:
+                    self._check_place(reply)
                     yield reply
                 return
             response = await self._plain.post(url, request.body, headers, resend=self.locality == "local")
+            self._check_place(response)
             yield response
         except plain_http.ConnectFailed as error:
             raise self._unreachable(error.message) from error
@@ -155,7 +158,8 @@ class HttpProvider:
         if self._tls is None:
             idle = timedelta(seconds=plain_http.POOL_IDLE_SECONDS)
             connect = timedelta(seconds=self._timeouts.connect_seconds)
-            builder = ClientBuilder().http1_only().connect_timeout(connect).pool_idle_timeout(idle)
+            builder = ClientBuilder().http1_only().follow_redirects(False).connect_timeout(connect)
+            builder = builder.pool_idle_timeout(idle)
             self._tls = (builder.no_proxy() if self.locality == "local" else builder).build()
         request = self._tls.post(url).headers(headers).body_bytes(body)
         # Without this limit the client would hold back the first 64 KiB of a stream.
@@ -173,6 +177,16 @@ class HttpProvider:
             yield _TlsReply(response, self._timeouts.stall_seconds, self._cut)
         finally:
             await exchange.__aexit__(None, None, None)
+
+    def _check_place(self, reply: Reply) -> None:
+        """Refuse to be sent on: data and key go where the configuration says and nowhere else."""
+        if reply.status in REDIRECTS:
+            error = UpstreamError(
+                f"{self.name} sends calls on to {reply.header('location')}, which is not followed",
+                remedy=f"If calls shall go there, say so in providers.{self.name}.base_url.",
+            )
+            error.retryable = False
+            raise error
 
     def _unreachable(self, cause: str) -> UpstreamError:
         kind = EngineUnavailable if self.locality == "local" else UpstreamError
