@@ -14,6 +14,7 @@ from breakeven.gateway.asgi import (
     Receive,
     Scope,
     Send,
+    gateway_fault,
     read_body,
     respond,
     respond_error,
@@ -75,8 +76,7 @@ class Gateway:
             return
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
-            fault = BreakevenError("the gateway has a fault", remedy="Its log has the details; please report them.")
-            await respond_error(send, fault, dialect=_dialect(scope))
+            await respond_error(send, gateway_fault(), dialect=_dialect(scope))
 
     def _route(self, scope: Scope) -> Handler:
         path: str = scope["path"]

@@ -92,6 +92,11 @@ async def respond_json(
     await respond(send, status, _encode(value), (JSON, *headers))
 
 
+def gateway_fault() -> BreakevenError:
+    """What a client is told when we are at fault; what happened is in the log and nowhere else."""
+    return BreakevenError("the gateway has a fault", remedy="Its log has the details; please report them.")
+
+
 def error_headers(error: BreakevenError) -> Headers:
     """Headers that go with an error: when to come back, for errors that pass."""
     retry_after: float | None = None

@@ -14,7 +14,7 @@ from breakeven.accounts.budget import UNBUDGETED, Reservation, Spender
 from breakeven.accounts.keys import Caller
 from breakeven.accounts.responses import response_key
 from breakeven.errors import BreakevenError, BudgetRefused, LedgerUnavailable, UpstreamError
-from breakeven.gateway.asgi import Receive, Send
+from breakeven.gateway.asgi import Receive, Send, gateway_fault
 from breakeven.gateway.booking import Booking
 from breakeven.gateway.delivery import Delivery
 from breakeven.gateway.desk import Desk
@@ -125,9 +125,13 @@ class PlannedCall(ABC):
             if not watch.done():
                 raise
             serving.uncancel()
-        except Exception:
+        except Exception as error:
             self._record_failure("failed")
-            raise
+            if not self.delivery.started:
+                raise
+            if not isinstance(error, BreakevenError):
+                log.exception("%s failed in mid-stream", self.booking.id)
+            await self.delivery.fail(error if isinstance(error, BreakevenError) else gateway_fault())
         finally:
             watch.cancel()
             await self.delivery.stop()

@@ -44,6 +44,11 @@ class Delivery:
         self._beat: asyncio.Task[None] | None = None
         self.begun = False
 
+    @property
+    def started(self) -> bool:
+        """Whether the headers of a stream are out, after which an error can only be an event in it."""
+        return self._head_sent
+
     def record(self) -> Recorder:
         """Keep what is sent from now on."""
         recorder = Recorder(self._send)

@@ -97,14 +97,11 @@ class Embeddings(PlannedCall):
             await self.book(exchange.observe(outcome, used, error.code), reservation, route)
             return Failed(error)
         except BaseException as error:
-            gone = not isinstance(error, Exception)
-            remote = route.provider.locality == "remote"
-            observation = (
-                exchange.observe("client_left", _NOTHING if remote else None)
-                if gone
-                else exchange.observe("failed", None, "gateway_fault")
+            used = _NOTHING if route.provider.locality == "remote" else None
+            ending: tuple[Outcome, str | None] = (
+                ("failed", "gateway_fault") if isinstance(error, Exception) else ("client_left", None)
             )
-            await self.book(observation, reservation, route)
+            await self.book(exchange.observe(ending[0], used, ending[1]), reservation, route)
             raise
         await self.book(exchange.observe("completed", whole), reservation, route)
         self._whole = (route, planned.reason, whole)

@@ -132,6 +132,7 @@ class Generation(PlannedCall):
                 answer.whole = dialects.whole_answer(
                     dialect, self._request, reader.answer.completion(), created=created
                 )
+            failed = self._judge(reader)
         except (BreakevenError, TimeoutError) as raised:
             fault = raised if isinstance(raised, BreakevenError) else self._overdue(route)
             outcome = _outcome(fault, reader)
@@ -139,12 +140,12 @@ class Generation(PlannedCall):
             await self.book(exchange.observe(outcome, used, fault.code), reservation, route)
             return Failed(fault, self.delivery.begun)
         except Exception:
-            await self.book(exchange.observe("failed", None, "gateway_fault"), reservation, route)
+            used = reader if reader.started or route.provider.locality == "remote" else None
+            await self.book(exchange.observe("failed", used, "gateway_fault"), reservation, route)
             raise
         except BaseException:
             await self.book(exchange.observe("client_left", reader), reservation, route)
             raise
-        failed = self._judge(reader)
         answer.gate = None if failed is None else failed.gate
         error_code = None if failed is None else f"gate:{failed.gate}"
         await self.book(exchange.observe("completed", reader, error_code), reservation, route)

@@ -15,6 +15,8 @@ from breakeven.errors import InputError
 from breakeven.gateway.app import Gateway
 
 BACKLOG = 1024
+BOOKING_SECONDS = 10.0
+"""How long calls that are cut short at the end may take to be booked: a database in trouble answers or fails sooner."""
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -71,6 +73,20 @@ class GatewayServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to :meth:`running`."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as uvicorn does, and wait until the calls that it cuts short are in the books.
+
+        uvicorn tells them to stop and goes on, on a second signal without even that, and the books would be closed
+        under them.
+        """
+        await super().shutdown(sockets)
+        calls = set(self.server_state.tasks)
+        for call in calls:
+            if not call.cancelling():  # telling it again would interrupt its booking
+                call.cancel()
+        if calls:
+            await asyncio.wait(calls, timeout=BOOKING_SECONDS)
 
     @asynccontextmanager
     async def running(self, listener: socket.socket) -> AsyncIterator[None]:
