@@ -52,3 +52,15 @@ def test_settings_that_cannot_be_carried_out_leave_the_old_ones(
     with pytest.raises(InputError, match="NOT_SET"):
         gateway.reload(broken)
     assert served_by(gateway, "frontier") == "gpt"
+
+
+def test_settings_that_are_refused_late_leave_keys_and_budgets_as_they_were(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream
+) -> None:
+    gateway = serve(desk(sky, fake), {**KEYS, "NEW_KEY": "a-secret-of-enough-length"})
+    broken = desk(
+        sky, fake, keys={"new": {"secret": "env:NEW_KEY"}}, tasks={"tag": {"gates": {"check": "nowhere:nothing"}}}
+    )
+    with pytest.raises(InputError, match="nowhere"):
+        gateway.reload(broken)
+    assert served_by(gateway, "frontier") == "gpt"

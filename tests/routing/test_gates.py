@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,3 +158,12 @@ def test_a_check_that_does_not_exist_is_named(check: str) -> None:
 
 def test_with_no_gates_everything_passes() -> None:
     assert verdict(AnswerFacts("", finish="length", refused=True), NO_GATES, TICKET) is None
+
+
+def test_a_check_in_a_module_that_cannot_be_imported_is_an_error_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_written_check.py").write_text("def good(answer:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match="half_written_check"):
+        load_check("half_written_check:good")

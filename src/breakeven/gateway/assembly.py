@@ -44,7 +44,7 @@ from breakeven.gateway.telemetry import exporting_spans
 from breakeven.ledger.ledger import Ledger
 from breakeven.ledger.records import Call
 from breakeven.routing.forecast import RecentForecast
-from breakeven.routing.runtime import Runtime
+from breakeven.routing.runtime import Runtime, load_checks
 from breakeven.routing.table import RoutingTable
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,9 @@ class Assembly:
             InputError: the settings cannot be carried out; then the old ones hold on.
         """
         parts = self._parts
+        # Whatever may be refused comes before the keys and budgets, which hold from the moment they are taken on.
+        load_checks(settings)
+        box = box_cost(settings.box)
         book = open_book(settings.prices, parts.home)
         await asyncio.to_thread(book.warm)
         providers = parts.servers.configure(settings.providers, settings.policy.key_cooldown_seconds)
@@ -114,9 +117,7 @@ class Assembly:
         table = RoutingTable(build_routes(settings, providers, parts.found, parts.model))
         parts.accounts.configure(settings, parts.environment)
         parts.runtime.reconfigure(settings)
-        metering = Metering(
-            book, (settings.reference.provider, settings.reference.model), box_cost(settings.box), parts.energy
-        )
+        metering = Metering(book, (settings.reference.provider, settings.reference.model), box, parts.energy)
         self.desk = Desk(
             table=table,
             planner=Planner(settings, table, parts.runtime, parts.accounts, metering, parts.forecast),

@@ -114,7 +114,7 @@ def load_check(entry_point: str) -> Callable[[AnswerFacts], str | None]:
     module, _, name = entry_point.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module of the user's own may fail in any way
         raise InputError(f"gates.check = {entry_point!r}: {error}", remedy="Name it as module:function.") from error
     if not callable(function):
         raise InputError(f"gates.check = {entry_point!r}: not a function")

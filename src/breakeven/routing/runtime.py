@@ -20,7 +20,7 @@ class Runtime:
     """
 
     def __init__(self, settings: Settings, clock: Clock, peers: Peers | None = None) -> None:
-        _load_checks(settings)
+        load_checks(settings)
         self.breakers = Breakers(BreakerPolicy.of(settings.policy), clock=clock, peers=peers)
         self.limiters = Limiters(clock)
         self.retry = RetryPolicy.of(settings.policy)
@@ -33,7 +33,7 @@ class Runtime:
         Raises:
             InputError: as when it was made; then nothing has changed.
         """
-        _load_checks(settings)
+        load_checks(settings)
         before = self._settings.providers
         same = {name for name, now in settings.providers.items() if _identity(before.get(name)) == _identity(now)}
         gone = {*before, *settings.providers} - same
@@ -43,8 +43,12 @@ class Runtime:
         self._settings = settings
 
 
-def _load_checks(settings: Settings) -> None:
-    """Import the functions that gates name now, rather than while a call waits for the verdict."""
+def load_checks(settings: Settings) -> None:
+    """Import the functions that gates name now, rather than while a call waits for the verdict.
+
+    Raises:
+        InputError: when one cannot be found.
+    """
     for task in settings.tasks.values():
         if task.gates.check is not None:
             load_check(task.gates.check)
