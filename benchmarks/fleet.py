@@ -5,8 +5,8 @@ second. Every subject serves the same chains on the same engine with the same sl
 of tokens are the engine's own. The engine is the embedded llama.cpp with the demo model; it costs what it costs there,
 so read the ratios.
 
-    python benchmarks/fleet.py            # 31 agents, prompts of ~1,500 tokens: an hour and more on two cores
-    python benchmarks/fleet.py --quick    # 4 agents, ~400 tokens, one slot: under five minutes
+    python benchmarks/fleet.py            # 31 agents, prompts of ~1,500 tokens: hours on two cores
+    python benchmarks/fleet.py --quick    # 3 agents, ~250 tokens, one slot: about five minutes on two busy cores
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def compare(name: str, ours: Wake, theirs: Wake) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small fleet, under five minutes")
+    parser.add_argument("--quick", action="store_true", help="a small fleet, about five minutes")
     parser.add_argument("--agents", type=int)
     parser.add_argument("--prompt-tokens", type=int)
     parser.add_argument("--steps", type=int, default=4)
@@ -240,8 +240,8 @@ def main() -> None:
     parser.add_argument("--only", help="names of subjects, by their numbers: 1,2,3,2s,3s")
     chosen = parser.parse_args()
     fleet = Fleet(
-        agents=chosen.agents or (4 if chosen.quick else 31),
-        prompt_tokens=chosen.prompt_tokens or (400 if chosen.quick else 1500),
+        agents=chosen.agents or (3 if chosen.quick else 31),
+        prompt_tokens=chosen.prompt_tokens or (250 if chosen.quick else 1500),
         steps=chosen.steps,
         answer_tokens=chosen.answer_tokens,
         slots=chosen.slots or (1 if chosen.quick else 2),
