@@ -25,6 +25,7 @@ COMMANDS = {
     "export": "breakeven.cli.export",
     "plan": "breakeven.cli.plan",
     "measure": "breakeven.cli.measure",
+    "top": "breakeven.cli.top",
     "doctor": "breakeven.cli.doctor",
     "service": "breakeven.cli.service",
     "simulate-cloud": "breakeven.cli.simulate_cloud",

@@ -46,6 +46,7 @@ async def overview(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> N
             ],
             "budgets": [_budget(standing) for standing in desk.accounts.standings()],
             "box": _box(desk),
+            "totals": desk.metrics.totals(),
             "pools": _pools(desk),
             "ledger": msgspec.to_builtins(desk.ledger.status()),
         },

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -49,6 +50,22 @@ class Metrics(Collector):
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def totals(self) -> list[dict[str, Any]]:
+        """What was counted of each target since the start, as plain data."""
+        return [
+            {
+                "provider": provider,
+                "model": model,
+                "attempts": sum(target.outcomes.values()),
+                "tokens": dict(target.tokens),
+                "usd": target.usd,
+                "unknown_costs": target.unknown,
+                "counterfactual_usd": target.counterfactual,
+                "watt_hours": target.watt_hours,
+            }
+            for (provider, model), target in self._targets.items()
+        ]
 
     def describe(self) -> list[Metric]:
         """Nothing to say before there are calls."""
