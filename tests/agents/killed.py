@@ -75,7 +75,7 @@ class Fleet:
     url: str | None
     base_url: str
     agent: str
-    lease_seconds: float = 1.0
+    lease_seconds: float = 4.0
 
 
 _current: list[Engine] = []

@@ -114,4 +114,4 @@ def test_dead_letters_and_logs(tmp_path: Path, type_: Type) -> None:
     assert type_("dead", "drop", "--all-of", "triage") == {"dropped": 1}
     assert type_("status")["agents"]["triage"]["items"] == {"dropped": 1, "ready": 1}
     assert {row["state"] for row in type_("logs")} == {"dropped", "ready"}
-    assert [row["failed"] for row in type_("report")] == [2]
+    assert [row["failed"] for row in type_("report")["agents"]] == [2]

@@ -43,7 +43,7 @@ def test_thirty_one_agents_each_write_a_row(example: Path) -> None:
     assert {row.label for row in rows} == {"urgent", "4.1 CHF"}
     shown = CliRunner().invoke(build(), ["agents", "report", "--json"])
     assert shown.exit_code == 0, shown.output
-    assert {row["succeeded"] for row in json.loads(shown.stdout)} == {1}
+    assert {row["succeeded"] for row in json.loads(shown.stdout)["agents"]} == {1}
     engine.dispose()
 
 

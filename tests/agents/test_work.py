@@ -320,3 +320,20 @@ def test_what_is_old_is_forgotten(desk: Desk) -> None:
     with desk.engine.connect() as connection:
         left = connection.scalar(sa.text("SELECT count(*) FROM workflow_status"))
     assert left == 0
+
+
+def test_agents_give_each_other_work(desk: Desk) -> None:
+    app = App()
+
+    @app.agent("first")
+    def first(ctx: Context, item: str) -> None:
+        ctx.enqueue("second", f"{item} 1", f"{item} 2")
+
+    @app.agent("second")
+    def second(ctx: Context, item: str) -> None:
+        ctx.commit(write, item)
+
+    desk.enqueue("first", "x")
+    desk.wake(app, "first")
+    desk.wake(app, "second")
+    assert written(desk) == ["x 1", "x 2"]

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypedDict, TypeVar, Unpack, overload
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
+from breakeven.agents import queue
 from breakeven.agents.definition import Agent
 from breakeven.agents.llm import PATIENCE_SECONDS, Asks, Call, Message, ask_for_valid
 from breakeven.agents.schema import checker
@@ -212,6 +213,16 @@ class Context:
                 f"a part was deferred: {deferred.message}", retry_after_seconds=deferred.retry_after_seconds
             )
         return Fanned(tuple(branches))
+
+    def enqueue(self, agent: str, *payloads: Any) -> None:
+        """Give another agent items to work on, each exactly once."""
+
+        def put(session: Session) -> int:
+            key = self._steps.call_key()
+            new = [queue.New(payload, f"{key}:{number}") for number, payload in enumerate(payloads)]
+            return queue.enqueue(session.connection(), agent, new)
+
+        self._steps.transaction(f"enqueue {agent}", put)
 
     def call_key(self) -> str:
         """Inside a step: what names it, the same whenever it is repeated; an ``Idempotency-Key`` for calls of yours."""

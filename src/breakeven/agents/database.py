@@ -17,6 +17,9 @@ from breakeven.errors import AgentError, ConfigError
 
 FILE_NAME = "agents.sqlite3"
 BUSY_MILLISECONDS = 30_000
+IDLE_TRANSACTION_SECONDS = 30
+"""After so long without a word in the middle of a transaction PostgreSQL gives up on a process, which may be frozen,
+and lets go of the rows that it holds."""
 CREATION_LOCK = 0x62726B61  # PostgreSQL advisory lock; any number that nobody else uses
 
 metadata = sa.MetaData()
@@ -106,7 +109,9 @@ def connect(url: str | None, home: Path) -> Engine:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=90)
+        options = f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_SECONDS}s"
+        arguments = {"options": options, "connect_timeout": 10}
+        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=90, connect_args=arguments)
     except (NoSuchModuleError, ImportError) as error:
         remedy = "Install it with: pip install 'breakeven[postgres]'"
         raise AgentError(f"the driver for {parsed.drivername} is missing", remedy=remedy) from error

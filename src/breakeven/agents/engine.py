@@ -8,7 +8,6 @@ only slow, and lost its work to another, can write nothing any more.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,8 +20,9 @@ from sqlalchemy.engine import Engine as Database
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from breakeven.agents.context import Steps
 from breakeven.agents.database import url_of
-from breakeven.agents.queue import Item
+from breakeven.agents.queue import CANCELLED, Item
 from breakeven.agents.records import JsonRecords, as_agent_error
 from breakeven.errors import AgentError, ItemDeferred
 
@@ -30,13 +30,10 @@ VERSION = "breakeven-agents-1"
 """Ours, not a digest of the sources as DBOS would choose: pending work outlives a change of code."""
 RECOVERY_QUEUE = "breakeven-recovery"
 POLL_SECONDS = 0.2
-MOST_DATABASE_TRIES = 5
 
-Body = Callable[[str, dict[str, Any], "Engine"], Any]
+Body = Callable[[str, dict[str, Any], Steps], Any]
 """Works on an item: agent, item as JSON, the engine to take steps in."""
-BranchBody = Callable[[dict[str, Any], "Engine"], Any]
-
-log = logging.getLogger(__name__)
+BranchBody = Callable[[dict[str, Any], Steps], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +74,7 @@ class Engine:
                 "application_version": VERSION,
                 "executor_id": self._executor,
                 "serializer": JsonRecords(),
-                "log_level": "ERROR",
-                "max_executor_threads": 512,
+                "log_level": "CRITICAL",
                 "use_listen_notify": False,
             }
         )
@@ -101,19 +97,16 @@ class Engine:
         DBOS.destroy(destroy_registry=True)
 
     def run(self, item: Item) -> Ended:
-        """Bring an attempt at an item to its end, whether it is new, was interrupted, or is at work elsewhere."""
-        for patience in range(MOST_DATABASE_TRIES):
-            try:
-                return self._run(item)
-            except DBAPIError as error:
-                log.warning("%s: the database fails, trying again: %s", item.workflow, error.orig)
-                time.sleep(0.1 * 2**patience)
-        return self._run(item)
+        """Bring an attempt at an item to its end, whether it is new, was interrupted, or is at work elsewhere.
 
-    def _run(self, item: Item) -> Ended:
+        Raises:
+            DBAPIError: the database fails; calling again goes on.
+        """
         handle: WorkflowHandle[Any]
         try:
-            if item.from_step is not None:
+            if item.from_step == CANCELLED:
+                handle = DBOS.resume_workflow(item.workflow, queue_name=RECOVERY_QUEUE)
+            elif item.from_step is not None:
                 self._fork(item)
                 handle = DBOS.retrieve_workflow(item.workflow)
             else:
@@ -121,7 +114,7 @@ class Engine:
                     handle = DBOS.start_workflow(self._item_workflow, item.agent, _document(item))
             result = handle.get_result(polling_interval_sec=POLL_SECONDS)
         except (faults.DBOSWorkflowCancelledError, faults.DBOSAwaitedWorkflowCancelledError):
-            return Ended("cancelled", resume_at=self._next_step(item.workflow))
+            return Ended("cancelled", resume_at=CANCELLED)
         except faults.DBOSWorkflowConflictIDError:
             return Ended("lost")
         except DBAPIError:

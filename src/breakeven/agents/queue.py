@@ -18,6 +18,8 @@ from breakeven.agents.database import items
 
 Origin: TypeAlias = Literal["queue", "source", "tick"]
 OPEN = ("assigned", "working")
+CANCELLED = 0
+"""As ``from_step``: the attempt itself goes on, under its own name and keys, where it was cancelled."""
 _CHUNK = 500
 
 
@@ -28,7 +30,8 @@ class Item:
     Attributes:
         payload: JSON; what the agent works on.
         attempt: counts from 1; a deferred or revived item gets another one.
-        from_step: step from which this attempt goes on, earlier ones being taken over; ``None`` for all anew.
+        from_step: step from which this attempt goes on, earlier ones being taken over; ``None`` for all anew;
+            ``CANCELLED`` for an attempt that was cancelled.
         takeovers: workers that died with it in hand.
     """
 
@@ -137,7 +140,7 @@ def put_back(connection: Connection, item: Item, worker: str, *, not_before: flo
         "state": "ready",
         "worker": None,
         "run": None,
-        "attempt": items.c.attempt + 1,
+        "attempt": items.c.attempt + (0 if step == CANCELLED else 1),
         "from_step": step,
         "not_before": not_before,
         "error": why,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from statistics import quantiles
@@ -28,6 +28,7 @@ class Cost:
     Attributes:
         local / cloud: USD of attempts on the box (energy and its share of the machine) and at providers.
         counterfactual: USD that the reference cloud model would have charged for the calls served on the box.
+        box_seconds: wall time of the box that its calls took.
         prompt_tokens / cached_tokens: of attempts on the box, and how many of them the box had computed before.
     """
 
@@ -38,6 +39,7 @@ class Cost:
     counterfactual: Decimal | None = Decimal(0)
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    box_seconds: float = 0.0
 
     @property
     def prefix_hits(self) -> float | None:
@@ -101,8 +103,22 @@ def total(rows: Iterable[AgentReport]) -> Cost:
             _plus(result.counterfactual, cost.counterfactual),
             result.prompt_tokens + cost.prompt_tokens,
             result.cached_tokens + cost.cached_tokens,
+            result.box_seconds + cost.box_seconds,
         )
     return result
+
+
+def share_of_box(rows: Iterable[AgentReport], periods: Mapping[str, float]) -> float | None:
+    """How much of the box the fleet needs at its cadence, by what its runs took: 1.4 is 140 %, too much for one box.
+
+    Args:
+        periods: seconds between the wake-ups of each agent.
+
+    Returns:
+        ``None`` when no run of a scheduled agent has called the box yet.
+    """
+    shares = [row.cost.box_seconds / row.runs / periods[row.agent] for row in rows if row.runs and row.agent in periods]
+    return sum(shares) if any(shares) else None
 
 
 def _row(name: str, runs: list[RunRow], states: dict[str, int], cost: Cost) -> AgentReport:
@@ -126,18 +142,20 @@ def _row(name: str, runs: list[RunRow], states: dict[str, int], cost: Cost) -> A
 def _add(cost: Cost, call: Call) -> Cost:
     local, cloud, counterfactual = cost.local, cost.cloud, cost.counterfactual
     prompt, cached, served = cost.prompt_tokens, cost.cached_tokens, cost.served_locally
+    busy = cost.box_seconds
     for attempt in call.attempts:
         if attempt.locality == "remote":
             cloud = _plus(cloud, attempt.cost)
             continue
         local = _plus(local, attempt.cost)
+        busy += attempt.box_seconds or 0.0
         if attempt.tokens is not None:
             prompt += attempt.tokens.input
             cached += attempt.tokens.cache_read
     if call.attempts and call.attempts[-1].locality == "local":
         served += 1
         counterfactual = _plus(counterfactual, call.attempts[-1].money.counterfactual)
-    return Cost(cost.calls + 1, served, local, cloud, counterfactual, prompt, cached)
+    return Cost(cost.calls + 1, served, local, cloud, counterfactual, prompt, cached, busy)
 
 
 def _plus(augend: Decimal | None, addend: Decimal | None) -> Decimal | None:

@@ -65,7 +65,9 @@ class FleetWorker:
         self._stopping = threading.Event()
         self._hungry: set[str] = set()
         self._offsets: dict[str, float] = {}
-        self._beaten_at = self._swept_at = float("-inf")
+        self._left = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._swept_at = float("-inf")
 
     @property
     def engine(self) -> Engine:
@@ -101,9 +103,12 @@ class FleetWorker:
                     break
                 self._wake.wait(max(0.0, next_look - time.monotonic()))
                 self._wake.clear()
-            return self._drain(drain_seconds)
-        finally:
-            self._leave()
+            finished = self._drain(drain_seconds)
+        except BaseException:
+            self._leave(finished=False)
+            raise
+        self._leave(finished=finished)
+        return finished
 
     def _enter(self) -> None:
         database.create(self._db)
@@ -112,13 +117,20 @@ class FleetWorker:
             workers.register(connection, self._me)
             for name in self._fleet:
                 runs.remember(connection, name, now)
+        self._heart.start()
         self._engine.start()
         spread = {name: member.agent.schedule for name, member in self._fleet.items() if member.agent.spread == "auto"}
         self._offsets = schedule.offsets({name: at for name, at in spread.items() if at is not None}, now)
 
-    def _leave(self) -> None:
+    def _leave(self, *, finished: bool) -> None:
+        """Stop; who leaves items in hand behind is not struck off, so that the next worker takes them over."""
+        self._stopping.set()
+        self._left.set()
+        self._heart.join()
         self._engine.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if not finished:
+            return
         try:
             with self._db.begin() as connection:
                 workers.leave(connection, self._me.id)
@@ -128,7 +140,6 @@ class FleetWorker:
     def _drain(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while self._busy() and time.monotonic() < deadline:
-            self._beat()
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
         return not self._busy()
@@ -139,20 +150,19 @@ class FleetWorker:
 
     def look(self) -> bool:
         """Do all that is to be done now. Whether there was nothing, and nothing is at work."""
-        self._beat()
         self._take_over()
         self._sweep()
         with self._db.begin() as connection:
             remembered = runs.remembered(connection)
         now = self._clock()
-        for name in self._fleet:
-            if name in remembered and not remembered[name].paused:
-                self._note_ticks(name, remembered[name], now)
+        awake = [name for name in self._fleet if name in remembered and not remembered[name].paused]
+        for name in awake:
+            self._note_ticks(name, remembered[name], now)
         with self._db.connect() as connection:
             unfinished = runs.unfinished(connection)
-        mine = [run for run in unfinished if run.agent in self._fleet]
+        mine = [run for run in unfinished if run.agent in awake]
         for run in mine:
-            if run.state == "waiting" and not remembered[run.agent].paused:
+            if run.state == "waiting":
                 self._begin(run, mine, remembered[run.agent])
         self._hungry = {run.agent for run in mine if run.state != "waiting"}
         taken = self._take_all()
@@ -194,7 +204,6 @@ class FleetWorker:
         if verdict == "cancel_and_start":
             for other in active:
                 self._cancel(other.id)
-            return
         with self._db.begin() as connection:
             begun = runs.begin(connection, run.id, self._me.id)
         if begun:
@@ -203,8 +212,7 @@ class FleetWorker:
     def _cancel(self, run: str) -> None:
         with self._db.begin() as connection:
             at_work = queue.release(connection, run)
-            if not at_work:
-                runs.end(connection, run, "cancelled", "the next wake-up was due")
+            runs.end(connection, run, "cancelled", "the next wake-up was due")
         for item in at_work:
             self._engine.cancel(item.workflow)
 
@@ -249,7 +257,7 @@ class FleetWorker:
 
         def guarded() -> None:
             try:
-                work()
+                self._persist(work)
             except Exception:
                 log.exception("%s: failed outside of its items", name)
             finally:
@@ -258,6 +266,18 @@ class FleetWorker:
                 self._wake.set()
 
         self._pool.submit(guarded)
+
+    def _persist(self, work: Callable[[], None]) -> None:
+        """Do what may be repeated, and repeat it while the database fails."""
+        while True:
+            try:
+                work()
+            except DBAPIError as error:
+                log.warning("the database fails, trying again: %s", error.orig)
+                if self._stopping.wait(1.0):
+                    return
+            else:
+                return
 
     def _attend(self, item: Item) -> None:
         if item.takeovers > MOST_TAKEOVERS:
@@ -309,21 +329,25 @@ class FleetWorker:
     # Life and death
 
     def _beat(self) -> None:
-        now = time.monotonic()
-        if now - self._beaten_at < min(1.0, self._lease_seconds / 5):
-            return
-        with self._db.begin() as connection:
-            asked_to_leave = workers.beat(connection, self._me.id)
-        self._beaten_at = now
-        if asked_to_leave:
-            self.stop()
+        """Say every now and then that this worker lives, however long the rest takes."""
+        while not self._left.wait(min(1.0, self._lease_seconds / 5)):
+            try:
+                with self._db.begin() as connection:
+                    asked_to_leave = workers.beat(connection, self._me.id)
+            except DBAPIError as error:
+                log.warning("the database fails: %s", error.orig)
+            else:
+                if asked_to_leave:
+                    self.stop()
 
     def _take_over(self) -> None:
         with self._db.connect() as connection:
             dead = workers.dead(connection, self._me, self._lease_seconds, sole=self._sole)
         for other in dead:
-            recovered = self._engine.recover(other)
             with self._db.begin() as connection:
+                if not workers.hold(connection, other):
+                    continue
+                recovered = self._engine.recover(other)
                 items = queue.take_over(connection, other)
                 runs.take_over(connection, other)
                 workers.leave(connection, other)

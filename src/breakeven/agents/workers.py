@@ -21,6 +21,7 @@ from breakeven.agents.database import workers
 from breakeven.errors import AgentError, InputError
 
 LOCK_NAME = "agents.lock"
+TAKEOVER_LOCK = 0x62726B  # PostgreSQL advisory lock; any number that nobody else uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,16 @@ def dead(connection: Connection, me: Worker, lease_seconds: float, *, sole: bool
         or row.heartbeat_at < silent_since
         or (row.host == me.host and not _exists(row.pid, row.process_started))
     ]
+
+
+def hold(connection: Connection, other: str) -> bool:
+    """Be the one who takes over from a dead worker, until the end of the transaction; false when another one does, or
+    has done so already."""
+    if connection.dialect.name == "postgresql":
+        key = sa.func.hashtext(other)
+        if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(TAKEOVER_LOCK, key))):
+            return False
+    return connection.scalar(sa.select(workers.c.state).where(workers.c.id == other)) != "gone"
 
 
 def _exists(pid: int, started: float) -> bool:

@@ -120,14 +120,16 @@ def status(config: Path | None = Config, as_json: bool = Json) -> None:
 
 def report(
     hours: float = typer.Option(24.0, min=0.01, help="How far back."),
+    folder: Path | None = Folder,
     config: Path | None = Config,
     as_json: bool = Json,
 ) -> None:
     """The morning report: runs, lag, items, and what it cost here and in the cloud."""
-    with console.reporting_errors(), _opened(config) as (settings, engine):
+    with console.reporting_errors(), _opened(config) as (_, engine):
         from breakeven.cli import agents_view
 
-        agents_view.show_report(engine, settings, time.time() - hours * 3600, as_json=as_json)
+        settings, fleet = _fleet(config, folder, [])
+        agents_view.show_report(engine, settings, fleet, time.time() - hours * 3600, as_json=as_json)
 
 
 def logs(

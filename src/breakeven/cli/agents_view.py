@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from breakeven.agents import dead, history, queue, runs, workers
-from breakeven.agents.report import Cost, report, total
+from breakeven.agents.report import Cost, report, share_of_box, total
 from breakeven.agents.schedule import offsets
 from breakeven.cli.books import opened
 from breakeven.cli.console import out, print_json
@@ -110,15 +110,19 @@ def show_status(engine: Engine, settings: Settings, *, as_json: bool) -> None:
     out.print(table)
 
 
-def show_report(engine: Engine, settings: Settings, since: float, *, as_json: bool) -> None:
+def show_report(engine: Engine, settings: Settings, fleet: App, since: float, *, as_json: bool) -> None:
     """What happened since an instant, and what it cost."""
     with engine.connect() as connection:
         found_runs, counted = history.runs_since(connection, since), queue.counts(connection)
     with opened(settings) as store:
         calls = [] if store is None else list(store.calls(since, time.time() + 1))
     rows = report(found_runs, counted, calls)
+    cadences = {name: member.agent.schedule for name, member in fleet.members.items()}
+    periods = {name: cadence.period(time.time()) for name, cadence in cadences.items() if cadence is not None}
+    needed = share_of_box(rows, {name: period for name, period in periods.items() if period})
     if as_json:
-        print_json([asdict(row) | {"prefix_hits": row.cost.prefix_hits} for row in rows])
+        agents = [asdict(row) | {"prefix_hits": row.cost.prefix_hits} for row in rows]
+        print_json({"since": since, "agents": agents, "share_of_box": needed})
         return
     if not rows:
         out.print("No agent has run yet.")
@@ -139,6 +143,9 @@ def show_report(engine: Engine, settings: Settings, since: float, *, as_json: bo
     out.print(work)
     out.print()
     out.print(cost)
+    if needed is not None:
+        verdict = "" if needed < 1 else "; that is more than it has: lengthen the cadence, shorten prompts or add a box"
+        out.print(f"\nAt its cadence the fleet needs {needed:.0%} of this box{verdict}.\n", style="bold")
     out.print(
         "late: from when a run was due to its start. box: energy and share of the machine. cloud: billed by providers. "
         "instead: what the reference model would have charged for the calls served on the box.",
