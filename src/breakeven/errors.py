@@ -176,6 +176,13 @@ class Unauthorized(RequestError):
     status = 401
 
 
+class ForeignPage(RequestError):
+    """A web page from elsewhere calls a gateway that takes no keys."""
+
+    code = "foreign_page"
+    status = 403
+
+
 class ModelNotFound(RequestError):
     """The request names a model that this gateway does not serve."""
 

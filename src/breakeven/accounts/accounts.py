@@ -100,6 +100,11 @@ class Accounts:
         return len(self._ring)
 
     @property
+    def keyless(self) -> bool:
+        """Whether anybody may call."""
+        return self._ring.is_open
+
+    @property
     def trouble(self) -> str | None:
         """Why keys and budgets could not be read just now; ``None`` when all is well."""
         return self._trouble

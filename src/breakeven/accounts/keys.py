@@ -48,6 +48,9 @@ ANYONE = Caller(None)
 class KeyRing:
     """All keys that open the gateway; immutable, replaced whole when keys change.
 
+    Attributes:
+        is_open: whether anybody may call.
+
     Args:
         configured: callers of the configuration by the digest of their secret.
         stored: those of the database; ``None`` when it has not answered yet.
@@ -59,7 +62,7 @@ class KeyRing:
     ) -> None:
         self._callers = {**(stored or {}), **configured}
         self._known = stored is not None
-        self._open = self._known and not self._callers and not demanded
+        self.is_open = self._known and not self._callers and not demanded
 
     def __len__(self) -> int:
         return len(self._callers)
@@ -71,7 +74,7 @@ class KeyRing:
             Unauthorized: the secret is missing, unknown, revoked or expired.
             LedgerUnavailable: it may be one of those in the database, which has not answered since the start.
         """
-        if self._open:
+        if self.is_open:
             return ANYONE
         # Looking up a digest takes the same time whether or not a prefix of the secret is right.
         caller = self._callers.get(digest(secret)) if secret else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class GatewaySettings(Section):
     """Address to bind. Anything but loopback demands at least one key."""
     port: int = Field(default=4141, ge=0, le=65535)
     """TCP port; 0 lets the system choose one."""
+    allowed_origins: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://[^/\s]+$")], ...] = ()
+    """Web pages that may call and read the answers, as `https://app.example`. Without keys other pages are refused."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Longest request body in bytes; longer ones get 413."""
     shutdown_seconds: float = Field(default=10.0, ge=0)

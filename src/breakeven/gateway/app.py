@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from breakeven import __version__
 from breakeven.errors import BreakevenError, MethodNotAllowed, NoSuchEndpoint
-from breakeven.gateway import admin, count_tokens, embeddings, openapi
+from breakeven.gateway import admin, count_tokens, embeddings, openapi, pages
 from breakeven.gateway.asgi import (
     ClientLeft,
     Receive,
@@ -68,8 +68,15 @@ class Gateway:
         """Answer one request; whatever goes wrong on the way is told in the endpoint's dialect."""
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway serves HTTP, not {scope['type']}")
+        desk = self._desk()
         try:
-            await self._route(scope)(self._desk(), scope, receive, send)
+            page = pages.admit(scope, keyless=desk.accounts.keyless, allowed=desk.allowed_origins)
+            if page is not None:
+                send = pages.readable(send, page)
+                if pages.is_preflight(scope):
+                    await pages.answer_preflight(scope, send)
+                    return
+            await self._route(scope)(desk, scope, receive, send)
         except BreakevenError as error:
             await respond_error(send, error, dialect=_dialect(scope))
         except ClientLeft:

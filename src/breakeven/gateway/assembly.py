@@ -133,6 +133,7 @@ class Assembly:
             responses=parts.responses,
             observers=parts.observers,
             readiness=self._readiness,
+            allowed_origins=settings.gateway.allowed_origins,
             max_body_bytes=settings.gateway.max_body_bytes,
             heartbeat_seconds=settings.gateway.heartbeat_seconds,
         )

@@ -46,6 +46,7 @@ class Desk:
         metrics / decisions: what is shown of calls.
         observers: told of each call as it enters the books.
         readiness: asked by ``/ready``.
+        allowed_origins: web pages that may call.
         max_body_bytes: longest body accepted.
         heartbeat_seconds: pause between heartbeats in a stream that has no words yet.
     """
@@ -64,5 +65,6 @@ class Desk:
     decisions: Decisions
     observers: tuple[Callable[[Call], None], ...]
     readiness: Callable[[], Readiness]
+    allowed_origins: tuple[str, ...]
     max_body_bytes: int
     heartbeat_seconds: float
