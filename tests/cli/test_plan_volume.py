@@ -90,7 +90,7 @@ def test_on_a_terminal_the_verdict_comes_first_then_what_was_counted() -> None:
     shown = run("--from-ledger").stdout
 
     assert "cloud wins" in shown.splitlines()[0]
-    assert shown.index("Counted") < shown.index("In the cloud, priced call by call") < shown.index("Load")
+    assert shown.index("Counted") < shown.index("In the cloud, priced") < shown.index("Load")
     assert "counted: the ledger" in shown
 
 

@@ -403,14 +403,13 @@ def test_whatever_happens_a_call_ends_in_order_and_in_time(
 ) -> None:
     targets = Targets(seconds, local=local, frontier=frontier)
 
-    outcome = carry_out(
-        targets, planned(label=label, deadline_seconds=deadline), retry=RetryPolicy(retries=retries, base=1, most=5)
-    )
+    made = planned(label=label, deadline_seconds=deadline)
+    outcome = carry_out(targets, made, retry=RetryPolicy(retries=retries, base=1, most=5))
 
     history = outcome.history
     assert [tried.number for tried in history] == list(range(1, len(history) + 1))
     assert [tried.planned.alias for tried in history] == targets.aliases
-    assert targets.aliases == sorted(targets.aliases, key=["local", "frontier"].index)
+    assert targets.aliases == sorted(targets.aliases, key=[one.alias for one in made.attempts].index)
     assert all(targets.aliases.count(alias) <= retries + 1 for alias in targets.aliases)
     assert label == "shareable" or "frontier" not in targets.aliases
     for tried in history[:-1]:

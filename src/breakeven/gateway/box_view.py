@@ -7,13 +7,11 @@ from typing import Any
 
 from breakeven.box.dispatcher import BoxSnapshot
 from breakeven.box.pool_state import PoolState, Slot
+from breakeven.box.prefix_watch import AgentHealth
 
 
 def box_view(snapshot: BoxSnapshot) -> dict[str, Any]:
-    """Engines with their slots, who waits, and how well each agent's prompts are reused.
-
-    Of prompts it shows nothing but the few characters around a place where an agent's prefix broke.
-    """
+    """Engines with their slots, who waits, and how well each agent's prompts are reused; nothing of a prompt's text."""
     state = snapshot.state
     return {
         "at": snapshot.at,
@@ -30,10 +28,14 @@ def box_view(snapshot: BoxSnapshot) -> dict[str, Any]:
         "queue_seconds": list(snapshot.queue_seconds),
         "kv_files": sum(copy.file is not None for copy in state.copies),
         "kv_file_bytes": sum(copy.size for copy in state.copies if copy.file is not None),
-        "agents": {
-            name: {**asdict(health), "broken": health.broken} for name, health in sorted(snapshot.agents.items())
-        },
+        "agents": {name: _agent(health) for name, health in sorted(snapshot.agents.items())},
     }
+
+
+def _agent(health: AgentHealth) -> dict[str, Any]:
+    last = health.last_break
+    place = None if last is None else {"at_character": last.at_character, "at_token": last.at_token}
+    return {**asdict(health), "last_break": place, "broken": health.broken}
 
 
 def _slot(slot: Slot) -> dict[str, Any]:

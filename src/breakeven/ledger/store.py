@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -36,7 +36,9 @@ from breakeven.ledger.schema import (
     usage_buckets,
 )
 from breakeven.ledger.spans import Span, overlap
-from breakeven.ledger.usage import UsagePart, read_usage
+
+if TYPE_CHECKING:
+    from breakeven.ledger.usage import UsagePart
 
 PROGRAM_LIMIT = "54"  # class of PostgreSQL's codes for a value that is too long for an index or a row
 LOOKUP_PAGE = 500
@@ -225,6 +227,8 @@ class Store:
         Raises:
             LedgerUnavailable: the database is down or locked.
         """
+        from breakeven.ledger.usage import read_usage  # noqa: PLC0415 - numpy, which nothing else here needs
+
         with _reporting_outages(), self._engine.connect() as connection:
             yield from read_usage(connection, since, until, origin=origin)
 
