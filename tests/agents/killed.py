@@ -87,7 +87,7 @@ def _plain_database() -> Engine:
 
 def live(fleet: Fleet) -> None:
     """One life: works until it is killed, or asked to leave by SIGTERM."""
-    engine = database.connect(fleet.url, fleet.home)
+    engine = database.connect(fleet.url, fleet.home, idle_seconds=3)
     _current.append(engine)
     client = (KeylessClient if fleet.agent == "control" else Client)(fleet.base_url, None)
     members = {fleet.agent: app.members[fleet.agent]}

@@ -176,7 +176,33 @@ def test_what_is_wrong_around_an_item_lets_it_wait_and_paid_steps_are_kept(desk:
     away[0] = False
     desk.wake(app)
     assert desk.states("patient") == {"done": 1}
-    assert [call.messages[-1]["content"] for call in desk.oracle.calls] == ["first", "second", "second"]
+    assert [call.key for call in desk.oracle.calls] == ["patient/1/1:1", "patient/1/1:2", "patient/1/1:2"]
+
+
+def test_a_deferred_part_goes_on_and_the_others_are_kept(desk: Desk) -> None:
+    app, now, away = App(), [time.time()], [True]
+    desk.clock = lambda: now[0]
+
+    def says(call: Any) -> str:
+        if call.messages[-1]["content"] == "coffee" and away[0]:
+            raise ItemDeferred("nobody answers")
+        return "fine"
+
+    desk.oracle.says = says
+
+    @app.agent("research")
+    def research(ctx: Context, item: str) -> None:
+        ctx.commit(write, " ".join(ctx.map(look_up, ["tea", "coffee", "milk"], parallel=2).values()))
+
+    desk.enqueue("research", "drinks")
+    desk.wake(app)
+    assert desk.states("research") == {"ready": 1}
+    now[0] += 31
+    away[0] = False
+    desk.wake(app)
+    assert written(desk) == ["fine fine fine"]
+    assert sorted(call.messages[-1]["content"] for call in desk.oracle.calls) == ["coffee", "coffee", "milk", "tea"]
+    assert len({call.key for call in desk.oracle.calls}) == 3
 
 
 def test_a_dead_letter_is_retried_from_the_step_that_failed(desk: Desk) -> None:

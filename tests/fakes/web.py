@@ -29,6 +29,7 @@ def as_json(value: Any, **headers: str) -> Answer:
 class Asked:
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 Answers = Callable[[Asked], Answer]
@@ -47,7 +48,8 @@ def web(answers: Answers) -> Iterator[Web]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            request = Asked(self.path, {name.lower(): value for name, value in self.headers.items()})
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            request = Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             asked.append(request)
             answer = answers(request)
             self.send_response(answer.status)
@@ -57,6 +59,8 @@ def web(answers: Answers) -> Iterator[Web]:
             self.end_headers()
             self.wfile.write(answer.body[: answer.cut_after])
             self.close_connection = answer.cut_after is not None
+
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

@@ -37,6 +37,7 @@ items = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("from_step", sa.Integer),
+    sa.Column("continues", sa.Boolean, nullable=False),
     sa.Column("takeovers", sa.Integer, nullable=False),
     sa.Column("run", sa.Text),
     sa.Column("worker", sa.Text),
@@ -90,7 +91,7 @@ workers = sa.Table(
 )
 
 
-def connect(url: str | None, home: Path) -> Engine:
+def connect(url: str | None, home: Path, *, idle_seconds: int = IDLE_TRANSACTION_SECONDS) -> Engine:
     """An engine for the configured database, by default SQLite in the home folder; nothing is opened yet.
 
     Raises:
@@ -109,7 +110,7 @@ def connect(url: str | None, home: Path) -> Engine:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     try:
-        options = f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_SECONDS}s"
+        options = f"-c idle_in_transaction_session_timeout={idle_seconds}s"
         arguments = {"options": options, "connect_timeout": 10}
         return sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=90, connect_args=arguments)
     except (NoSuchModuleError, ImportError) as error:

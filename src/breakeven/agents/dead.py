@@ -86,6 +86,7 @@ def _revive(connection: Connection, ids: Iterable[int], state: str, from_step: o
         "run": None,
         "worker": None,
         "attempt": items.c.attempt + 1,
+        "continues": False,
         "from_step": from_step,
         "takeovers": 0,
         "not_before": 0.0,

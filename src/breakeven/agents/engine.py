@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from breakeven.agents.context import Steps
 from breakeven.agents.database import url_of
-from breakeven.agents.queue import CANCELLED, Item
+from breakeven.agents.queue import Item, workflow_id
 from breakeven.agents.records import JsonRecords, as_agent_error
 from breakeven.errors import AgentError, ItemDeferred
 
@@ -102,19 +102,11 @@ class Engine:
         Raises:
             DBAPIError: the database fails; calling again goes on.
         """
-        handle: WorkflowHandle[Any]
         try:
-            if item.from_step == CANCELLED:
-                handle = DBOS.resume_workflow(item.workflow, queue_name=RECOVERY_QUEUE)
-            elif item.from_step is not None:
-                self._fork(item)
-                handle = DBOS.retrieve_workflow(item.workflow)
-            else:
-                with SetWorkflowID(item.workflow):
-                    handle = DBOS.start_workflow(self._item_workflow, item.agent, _document(item))
+            handle = self._going(item)
             result = handle.get_result(polling_interval_sec=POLL_SECONDS)
         except (faults.DBOSWorkflowCancelledError, faults.DBOSAwaitedWorkflowCancelledError):
-            return Ended("cancelled", resume_at=CANCELLED)
+            return Ended("cancelled")
         except faults.DBOSWorkflowConflictIDError:
             return Ended("lost")
         except DBAPIError:
@@ -125,13 +117,33 @@ class Engine:
             return Ended("deferred" if isinstance(known, ItemDeferred) else "rejected", error=known, resume_at=at)
         return Ended("done", result)
 
-    def _fork(self, item: Item) -> None:
-        """Begin an attempt that takes over the earlier steps of the one before, unless it has begun already."""
-        if DBOS.get_workflow_status(item.workflow) is not None:
-            return
-        before = f"{item.agent}/{item.id}/{item.attempt - 1}"
-        with SetWorkflowID(item.workflow):
-            DBOS.fork_workflow(before, max(1, item.from_step or 1), queue_name=RECOVERY_QUEUE)
+    def _going(self, item: Item) -> WorkflowHandle[Any]:
+        """The attempt under way: begun, gone on with, or at work already."""
+        workflow, step = item.workflow, max(1, item.from_step or 1)
+        if item.from_step is None and not item.continues:
+            with SetWorkflowID(workflow):
+                return DBOS.start_workflow(self._item_workflow, item.agent, _document(item))
+        found = DBOS.get_workflow_status(workflow)
+        if found is None:
+            with SetWorkflowID(workflow):
+                return DBOS.fork_workflow(
+                    workflow_id(item.agent, item.id, item.attempt - 1), step, queue_name=RECOVERY_QUEUE
+                )
+        if item.continues and found.status == "CANCELLED":
+            return DBOS.resume_workflow(workflow, queue_name=RECOVERY_QUEUE)
+        if item.continues and found.status == "ERROR":
+            self._rewind(workflow, step)
+        return DBOS.retrieve_workflow(workflow)
+
+    def _rewind(self, workflow: str, step: int) -> None:
+        """Let a workflow that was deferred go on where it was, parts of it first."""
+        deferred = [taken for taken in DBOS.list_workflow_steps(workflow) if isinstance(taken["error"], ItemDeferred)]
+        for part in {taken["child_workflow_id"] for taken in deferred} - {None}:
+            found = DBOS.get_workflow_status(str(part))
+            if found is not None and found.status == "ERROR":
+                self._rewind(str(part), 1)
+        first = min((taken["function_id"] for taken in deferred), default=step)
+        DBOS.rewind_workflow(workflow, start_step=first, queue_name=RECOVERY_QUEUE)
 
     def _next_step(self, workflow: str) -> int:
         steps = DBOS.list_workflow_steps(workflow, load_output=False)

@@ -18,8 +18,6 @@ from breakeven.agents.database import items
 
 Origin: TypeAlias = Literal["queue", "source", "tick"]
 OPEN = ("assigned", "working")
-CANCELLED = 0
-"""As ``from_step``: the attempt itself goes on, under its own name and keys, where it was cancelled."""
 _CHUNK = 500
 
 
@@ -29,9 +27,9 @@ class Item:
 
     Attributes:
         payload: JSON; what the agent works on.
-        attempt: counts from 1; a deferred or revived item gets another one.
-        from_step: step from which this attempt goes on, earlier ones being taken over; ``None`` for all anew;
-            ``CANCELLED`` for an attempt that was cancelled.
+        attempt: counts from 1; a retried dead letter or a replayed item gets another one.
+        continues: the attempt was put back and goes on under its own name and keys.
+        from_step: step from which a new attempt goes on, earlier ones being taken over; ``None`` for all anew.
         takeovers: workers that died with it in hand.
     """
 
@@ -42,6 +40,7 @@ class Item:
     priority: int
     attempt: int
     from_step: int | None
+    continues: bool
     takeovers: int
     run: str | None
 
@@ -79,6 +78,7 @@ def enqueue(connection: Connection, agent: str, new: Iterable[New], *, origin: O
                 "state": "ready",
                 "priority": item.priority,
                 "attempt": 1,
+                "continues": False,
                 "takeovers": 0,
                 "enqueued_at": at,
                 "not_before": 0.0,
@@ -140,7 +140,7 @@ def put_back(connection: Connection, item: Item, worker: str, *, not_before: flo
         "state": "ready",
         "worker": None,
         "run": None,
-        "attempt": items.c.attempt + (0 if step == CANCELLED else 1),
+        "continues": True,
         "from_step": step,
         "not_before": not_before,
         "error": why,
@@ -196,7 +196,7 @@ def _chunks(new: Iterable[New]) -> Iterator[list[New]]:
 
 def _columns() -> tuple[sa.Column[Any], ...]:
     c = items.c
-    return c.id, c.agent, c.key, c.payload, c.priority, c.attempt, c.from_step, c.takeovers, c.run
+    return c.id, c.agent, c.key, c.payload, c.priority, c.attempt, c.from_step, c.continues, c.takeovers, c.run
 
 
 def _item(row: Row[Any]) -> Item:
