@@ -22,12 +22,21 @@ class NoEnergy:
         return None
 
 
-@pytest.mark.parametrize(("tools", "billed"), [(False, Decimal("0.000012")), (True, None)])
-def test_a_bill_with_the_providers_own_tools_in_it_is_unknown(
-    tools: bool, billed: Decimal | None, tmp_path: Path
+@pytest.mark.parametrize(
+    ("tools", "tier", "billed"),
+    [
+        (False, None, Decimal("0.000012")),
+        (True, None, None),
+        (False, "priority", Decimal("0.000024")),
+        (False, "flex", None),
+    ],
+)
+def test_a_bill_by_rates_that_nobody_gave_is_unknown(
+    tools: bool, tier: str | None, billed: Decimal | None, tmp_path: Path
 ) -> None:
     overrides = {
-        "cloud/m": config.PriceOverride(input=Decimal(2), output=Decimal(10), source="test", effective="2026-01-01")
+        name: config.PriceOverride(input=Decimal(into), output=Decimal(out), source="test", effective="2026-01-01")
+        for name, into, out in (("cloud/m", 2, 10), ("cloud-priority/m", 4, 20))
     }
     timeouts = config.ProviderSettings(base_url="http://127.0.0.1:9")
     provider = HttpProvider(
@@ -36,6 +45,6 @@ def test_a_bill_with_the_providers_own_tools_in_it_is_unknown(
     metering = Metering(open_book(overrides, tmp_path), ("anthropic", "claude-sonnet-5-5"), None, NoEnergy())
     seen = Observation(
         provider, "m", "because", 1_790_000_000.0, Durations(), "completed",
-        tokens=TokenCounts(uncached_input=1, output=1), counted_by="provider", unpriced_tools=tools,
+        tokens=TokenCounts(uncached_input=1, output=1), counted_by="provider", unpriced_tools=tools, tier=tier,
     )  # fmt: skip
     assert metering.attempt(seen).money.billed == billed

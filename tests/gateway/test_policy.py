@@ -220,3 +220,11 @@ def test_tools_that_the_provider_runs_have_no_bound_and_are_refused_under_a_budg
     status, _, answer = post(gateway, "/v1/messages", body)
     assert (status, sky.seen()["requests"]) == (402, 0)
     assert "budget 'all'" in answer["error"]["message"]
+
+
+def test_a_tier_of_unknown_rates_is_refused_under_a_budget(serve: Serve, sky: SimulatedCloud) -> None:
+    body = json.dumps({"model": "gpt", "max_tokens": 20, "messages": HELLO, "service_tier": "priority"}).encode()
+    gateway = serve(desk(sky, budgets={"all": {"usd": "5"}}), KEYS)
+    status, _, answer = post(gateway, "/v1/chat/completions", body)
+    assert (status, sky.seen()["requests"]) == (402, 0)
+    assert "budget 'all'" in answer["error"]["message"]

@@ -421,3 +421,14 @@ def test_comments_pass_through_a_translation_and_pings_become_comments() -> None
     through = translator("anthropic", client, created=0)
     assert through.feed([b": waiting\n\n"]) == b": waiting\n\n"
     assert EventSplitter().feed(through.feed([PING])) == [b": ping\n\n"]
+
+
+def test_a_tier_that_is_billed_otherwise_is_noticed() -> None:
+    for said, tier in (("priority", "priority"), ("default", None), (None, None)):
+        chat = encode_event(json.dumps({"choices": [], "service_tier": said}).encode())
+        assert follow("openai", chat).tier == tier
+    created = event(type="response.created", response={"model": "m", "service_tier": "flex"})
+    assert follow("responses", created).tier == "flex"
+    fast = message_delta("end_turn", output_tokens=9, service_tier="standard", speed="fast", inference_geo="us")
+    assert follow("anthropic", message_start(), fast).tier == "fast-us"
+    assert follow("anthropic", message_start()).tier is None

@@ -37,6 +37,7 @@ class _WholeAnswer:
     usage: TokenCounts | None
     model: str | None
     timings: None = None
+    tier: None = None
     finished: bool = True
     server_tools: Mapping[str, int] = field(default_factory=dict)
     text_characters: int = 0

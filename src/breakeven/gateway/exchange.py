@@ -36,6 +36,11 @@ class Counted(Protocol):
         ...
 
     @property
+    def tier(self) -> str | None:
+        """What the server says it bills by, where that is not its standard tier."""
+        ...
+
+    @property
     def finished(self) -> bool:
         """Whether the answer came to its end, so that the counts are final."""
         ...
@@ -126,6 +131,7 @@ class Exchange:
             counted_by=counted_by,
             box_seconds=self._occupancy.leave(self._ticket) if self._ticket is not None else None,
             unpriced_tools=read is not None and bool(read.server_tools),
+            tier=read.tier if read is not None else None,
             error=error,
         )
 

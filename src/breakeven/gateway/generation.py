@@ -92,7 +92,7 @@ class Generation(PlannedCall):
     def upper_bound(self, route: Route) -> Decimal | None:
         """Most dollars that an attempt there can cost; ``None`` where nobody knows its price, its length, or what tools
         that the provider runs will add."""
-        price = self.desk.metering.price(route.provider, route.model, self.booking.arrival.unix)
+        price = self.desk.metering.price(route.provider, route.model, self.booking.arrival.unix, self._request.tier)
         if price is None or "hosted_tools" in self._request.needs:
             return None
         limit = self._limit(route)
@@ -113,6 +113,7 @@ class Generation(PlannedCall):
             dialects.reader(dialect, pass_usage=self._request.wants_usage, fold=not passing or self._gated),
         )  # fmt: skip
         reader = answer.reader
+        reader.tier = self._request.tier
         desk = self.desk
         exchange = Exchange(
             route, planned.reason, self.booking.arrival, desk.occupancy, desk.metering.ratios, self._characters

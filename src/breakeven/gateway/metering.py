@@ -45,6 +45,7 @@ class Observation:
     Attributes:
         unpriced_tools: the provider ran tools of its own (a web search), which it bills beside the tokens at rates that
             the price book does not have: the bill is unknown.
+        tier: what the provider bills by where that is not its standard tier, for instance ``priority``.
     """
 
     provider: Provider
@@ -58,6 +59,7 @@ class Observation:
     model_served: str | None = None
     box_seconds: float | None = None
     unpriced_tools: bool = False
+    tier: str | None = None
     error: str | None = None
 
 
@@ -81,11 +83,16 @@ class Metering:
         self._box = box
         self._energy = energy
 
-    def price(self, provider: Provider, model: str, at: float) -> PriceRow | None:
-        """What a provider charges for a model at a Unix time; ``None`` when that is not known."""
+    def price(self, provider: Provider, model: str, at: float, tier: str | None = None) -> PriceRow | None:
+        """What a provider charges for a model at a Unix time; ``None`` when that is not known.
+
+        Args:
+            tier: other than the standard one; its rates are the provider's own under ``CATALOG-TIER``, if anybody's.
+        """
         if provider.catalog is None:
             return None
-        return self._book.find(provider.catalog, model, at=datetime.fromtimestamp(at, UTC))
+        catalog = provider.catalog if tier is None else f"{provider.catalog}-{tier}"
+        return self._book.find(catalog, model, at=datetime.fromtimestamp(at, UTC))
 
     def attempt(self, seen: Observation, number: int = 1) -> Attempt:
         """The record of one attempt, priced at the prices that hold now."""
@@ -93,9 +100,9 @@ class Metering:
         local = seen.provider.locality == "local"
         reference = self._book.find(*self._reference, at=at)
         own: PriceRow | None = None
-        if not local and seen.provider.catalog is not None:
-            own = self._book.find(seen.provider.catalog, seen.model_served or seen.model_asked, at=at)
-            own = own or self._book.find(seen.provider.catalog, seen.model_asked, at=at)
+        if not local:
+            own = self.price(seen.provider, seen.model_served or seen.model_asked, seen.started_at, seen.tier)
+            own = own or self.price(seen.provider, seen.model_asked, seen.started_at, seen.tier)
         watt_hours, cost = self._box_cost(seen.box_seconds)
         return Attempt(
             number=number,

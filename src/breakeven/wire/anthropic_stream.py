@@ -8,7 +8,7 @@ import msgspec
 
 from breakeven.wire.anthropic_messages import read_usage
 from breakeven.wire.body import MISSHAPEN, Json, as_list, as_text, encode
-from breakeven.wire.reader import Finish, StreamReader, ToolCall
+from breakeven.wire.reader import TIER_FIELDS, Finish, StreamReader, ToolCall, other_tier
 from breakeven.wire.sse import event_data
 
 _decode = msgspec.json.Decoder().decode
@@ -116,6 +116,8 @@ class MessageReader(StreamReader):
             return
         merge_usage(self._usage, usage)
         self.usage = read_usage(self._usage) or self.usage
+        if said := [self._usage[name] for name in TIER_FIELDS if name in self._usage]:
+            self.tier = other_tier(*said)
         tools = self._usage.get("server_tool_use")
         if isinstance(tools, dict):
             self.server_tools = {name: n for name, n in tools.items() if isinstance(n, int) and n}

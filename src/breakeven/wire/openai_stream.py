@@ -9,7 +9,7 @@ import msgspec
 from breakeven.wire.body import MISSHAPEN, Json, as_text
 from breakeven.wire.openai_chat import read_usage
 from breakeven.wire.openai_quirks import CallNumbers, plain
-from breakeven.wire.reader import EngineTimings, Finish, StreamReader, ToolCall
+from breakeven.wire.reader import EngineTimings, Finish, StreamReader, ToolCall, other_tier
 from breakeven.wire.sse import DONE, encode_event, event_data
 
 _decode = msgspec.json.Decoder().decode
@@ -65,6 +65,7 @@ class _Chunk(msgspec.Struct):
 
     choices: list[_Choice] | None = None
     model: str | None = None
+    service_tier: Any = None
     usage: Any = None
     timings: Any = None
     error: Any = None
@@ -111,6 +112,8 @@ class ChatReader(StreamReader):
     def _note(self, chunk: _Chunk) -> bool:
         """Take in a chunk; says whether the client should see it."""
         self.model = chunk.model or self.model
+        if chunk.service_tier is not None:
+            self.tier = other_tier(chunk.service_tier)
         for choice in chunk.choices or ():
             delta = choice.delta
             if delta is not None:

@@ -64,6 +64,21 @@ class Fold(Protocol):
         ...
 
 
+TIER_FIELDS = ("service_tier", "speed", "inference_geo")
+"""Where requests ask for a tier, and Anthropic's usage tells of it."""
+OTHER_TIERS = ("flex", "priority", "scale", "batch", "fast", "us")
+"""What providers bill at other rates than their list's: service tiers, Anthropic's fast mode and its US inference."""
+
+
+def other_tier(*said: object) -> str | None:
+    """The tier that a request asks for or an answer tells of; ``None`` for the standard one.
+
+    >>> other_tier("standard", "fast"), other_tier("default"), other_tier(None)
+    ('fast', None, None)
+    """
+    return "-".join(tier for tier in OTHER_TIERS if tier in said) or None
+
+
 class StreamReader:
     """Follows a stream: what to pass on, what was used, whether it came to its end.
 
@@ -73,6 +88,7 @@ class StreamReader:
         server_tools: requests to tools run by the provider, which it bills apart, by its own names.
         timings: llama.cpp's timings, the latest seen.
         model: the model the server says it used.
+        tier: what it says it bills by, where that is not its standard tier; until it does, what it was asked for.
         finish: why generation ended, once it has.
         finished: whether every event arrived up to the reason why generation ended.
         done: whether the event that closes the stream arrived.
@@ -89,6 +105,7 @@ class StreamReader:
         self.server_tools: dict[str, int] = {}
         self.timings: EngineTimings | None = None
         self.model: str | None = None
+        self.tier: str | None = None
         self.finish: Finish | None = None
         self.finished = False
         self.done = False

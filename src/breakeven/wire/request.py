@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from breakeven.wire.body import Json
+from breakeven.wire.reader import TIER_FIELDS, other_tier
 
 Dialect: TypeAlias = Literal["openai", "anthropic", "responses"]
 Need: TypeAlias = Literal[
@@ -76,6 +77,11 @@ class ModelRequest:
         needs: set[Need] = {part.kind for part in self.parts() if part.kind != "text"}
         needs.update(self._asked())
         return frozenset(needs)
+
+    @property
+    def tier(self) -> str | None:
+        """The tier that it asks to be billed by, where that is not the standard one."""
+        return other_tier(*(self.document.get(name) for name in TIER_FIELDS))
 
     def text_characters(self) -> int:
         """Characters of text in the messages, media and tool definitions left out: the basis of estimates."""

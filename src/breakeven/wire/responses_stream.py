@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from breakeven.wire.body import MISSHAPEN, Json, as_list, as_object, as_text
-from breakeven.wire.reader import Finish, StreamReader, ToolCall
+from breakeven.wire.reader import Finish, StreamReader, ToolCall, other_tier
 from breakeven.wire.responses import read_usage
 from breakeven.wire.sse import DONE, event_data
 
@@ -18,6 +18,7 @@ _OWN_CALLS = ("function_call", "custom_tool_call")
 
 class _Response(msgspec.Struct):
     model: str | None = None
+    service_tier: Any = None
     usage: Any = None
     error: Any = None
 
@@ -85,6 +86,8 @@ class ResponseReader(StreamReader):
     def _note(self, event: _Event) -> None:
         if event.response is not None:
             self.model = event.response.model or self.model
+            if event.response.service_tier is not None:
+                self.tier = other_tier(event.response.service_tier)
             self.usage = read_usage(event.response.usage) or self.usage
         if isinstance(event.delta, str) and not event.type.startswith("response.audio."):
             self._generated(len(event.delta))
