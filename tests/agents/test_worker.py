@@ -145,6 +145,23 @@ def test_what_a_worker_leaves_in_the_middle_is_finished_by_the_next(desk: Desk) 
     assert endings(desk) == ["done"]
 
 
+def test_an_item_whose_worker_closed_under_it_is_no_dead_letter(desk: Desk) -> None:
+    app, gate = App(), threading.Event()
+    blocking(app, "skip")
+    desk.oracle.says = lambda _: "fine" if gate.wait(PATIENCE_SECONDS) else ""
+    desk.enqueue("slow", "x")
+    before = set(threading.enumerate())
+    with at_work(desk.worker(app.members), drain_seconds=0.0):
+        tick(desk, "slow", 1.0)
+        until(lambda: len(desk.oracle.calls) == 1)
+    gate.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE_SECONDS)
+    assert desk.states("slow") == {"working": 1}
+    desk.worker(app.members).run(until_idle=True)
+    assert desk.states("slow") == {"done": 1}
+
+
 def test_a_scheduled_agent_wakes_by_itself_and_in_time(desk: Desk) -> None:
     app = App()
 

@@ -10,7 +10,7 @@ from breakeven.agents.definition import Agent
 from breakeven.errors import ItemRejected
 
 
-def work_through(agent: Agent, context: Context, item: Any) -> Any:
+def work_through(agent: Agent, context: Context, item: Any) -> None:
     """Take an item through the steps of a declared agent and write what comes of it.
 
     Raises:
@@ -33,7 +33,6 @@ def work_through(agent: Agent, context: Context, item: Any) -> Any:
     answers = {step.name: values[step.name] for step in agent.steps}
     if agent.sink is not None:
         sinks.write(agent.sink, context, lambda template, where: _render(template, values, where), answers)
-    return answers
 
 
 def _render(template: str, values: dict[str, Any], where: str) -> str:

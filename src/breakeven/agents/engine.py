@@ -31,7 +31,7 @@ VERSION = "breakeven-agents-1"
 RECOVERY_QUEUE = "breakeven-recovery"
 POLL_SECONDS = 0.2
 
-Body = Callable[[str, dict[str, Any], Steps], Any]
+Body = Callable[[str, dict[str, Any], Steps], None]
 """Works on an item: agent, item as JSON, the engine to take steps in."""
 BranchBody = Callable[[dict[str, Any], Steps], Any]
 

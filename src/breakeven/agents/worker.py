@@ -24,7 +24,7 @@ from breakeven.agents.llm import Asks
 from breakeven.agents.queue import Item, New
 from breakeven.agents.runs import AgentState, Run
 from breakeven.agents.workers import Worker
-from breakeven.errors import AgentError, ItemRejected
+from breakeven.errors import ItemRejected
 
 LOOK_SECONDS = 0.2
 """Between two looks at the clock and the database."""
@@ -66,13 +66,9 @@ class FleetWorker:
         self._hungry: set[str] = set()
         self._offsets: dict[str, float] = {}
         self._left = threading.Event()
+        self._abandoned = False
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._swept_at = float("-inf")
-
-    @property
-    def engine(self) -> Engine:
-        """The durable engine in use."""
-        return self._engine
 
     def stop(self) -> None:
         """Ask the worker to take nothing more, finish what it has in hand and leave."""
@@ -142,7 +138,7 @@ class FleetWorker:
         while self._busy() and time.monotonic() < deadline:
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
-        return not self._busy()
+        return not self._busy() and not self._abandoned
 
     def _busy(self) -> bool:
         with self._count_lock:
@@ -220,7 +216,9 @@ class FleetWorker:
         agent = self._fleet[run.agent].agent
         try:
             found, reached = sources.look(agent.source, cursor, self._db)
-        except AgentError as error:
+        except DBAPIError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a source comes upon fails this run alone
             log.warning("%s: %s", run.id, error)
             with self._db.begin() as connection:
                 runs.end(connection, run.id, "failed", str(error))
@@ -259,6 +257,7 @@ class FleetWorker:
             try:
                 self._persist(work)
             except Exception:
+                self._abandoned = True
                 log.exception("%s: failed outside of its items", name)
             finally:
                 with self._count_lock:
@@ -275,6 +274,7 @@ class FleetWorker:
             except DBAPIError as error:
                 log.warning("the database fails, trying again: %s", error.orig)
                 if self._stopping.wait(1.0):
+                    self._abandoned = True
                     return
             else:
                 return
@@ -284,7 +284,9 @@ class FleetWorker:
             why = f"{item.takeovers} workers died with this item in hand"
             self._settle(item, Ended("rejected", error=ItemRejected(why)))
             return
-        self._settle(item, self._engine.run(item))
+        ended = self._engine.run(item)
+        if not self._left.is_set():  # once the engine is closed, what it says of an item means nothing
+            self._settle(item, ended)
 
     def _settle(self, item: Item, ended: Ended) -> None:
         error = ended.error
@@ -313,10 +315,10 @@ class FleetWorker:
         if error is not None:
             log.warning("%s: %s: %s", item.workflow, ended.outcome, error)
 
-    def _work(self, agent: str, item: dict[str, Any], steps: Steps) -> Any:
+    def _work(self, agent: str, item: dict[str, Any], steps: Steps) -> None:
         member = self._member(agent)
         context = Context(member.agent, steps, self._client, key=item["key"], run=item["run"], chain=steps.workflow())
-        return _plain(member.function(context, item["payload"]))
+        member.function(context, item["payload"])
 
     def _work_branch(self, document: dict[str, Any], steps: Steps) -> Any:
         return run_branch(document, self._member(document["agent"]).agent, steps, self._client)
@@ -365,8 +367,3 @@ class FleetWorker:
             workers.forget(connection, before)
             queue.forget(connection, before)
             runs.forget(connection, before)
-
-
-def _plain(result: Any) -> Any:
-    """What an agent's function returned, if it can be kept; its writes are what counts."""
-    return result if result is None or isinstance(result, str | int | float | bool | dict | list) else None
