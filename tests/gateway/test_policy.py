@@ -228,3 +228,32 @@ def test_a_tier_of_unknown_rates_is_refused_under_a_budget(serve: Serve, sky: Si
     status, _, answer = post(gateway, "/v1/chat/completions", body)
     assert (status, sky.seen()["requests"]) == (402, 0)
     assert "budget 'all'" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("label", ["a\u0000b", "a\nx-breakeven-cost-usd: 0", "\u007f"])
+def test_a_label_with_control_characters_is_refused_before_books_or_headers_see_it(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream, label: str
+) -> None:
+    gateway = serve(desk(sky, fake), KEYS)
+    body = json.dumps({"model": "local", "messages": HELLO, "metadata": {"agent": label}}).encode()
+    status, _, answer = post(gateway, "/v1/chat/completions", body)
+    assert (status, fake.seen.bodies) == (400, [])
+    assert "x-breakeven-agent" in answer["error"]["message"]
+
+
+def test_an_answer_that_did_not_pass_its_gate_is_not_kept(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    task = {"models": ["local"], "cache_seconds": 60, "gates": {"matches": ["never said"]}}
+    gateway = serve(desk(sky, fake, tasks={"tag": task}), KEYS)
+    body = json.dumps({"model": "task:tag", "messages": HELLO}).encode()
+    for _ in range(2):
+        status, headers, _ = post(gateway, "/v1/chat/completions", body)
+        assert (status, headers["x-breakeven-gate"]) == (200, "matches")
+    assert len(fake.seen.bodies) == 2
+
+
+def test_a_deadline_holds_for_embeddings_too(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake, local="silent-embedder"), KEYS)
+    body = json.dumps({"model": "local", "input": "x"}).encode()
+    status, _, answer = post(gateway, "/v1/embeddings", body, **{"x-breakeven-deadline-seconds": "0.2"})
+    assert (status, answer["error"]["code"]) == (504, "deadline_exceeded")
+    assert gateway.calls()[0].attempts[0].error == "deadline_exceeded"

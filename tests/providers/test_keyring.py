@@ -52,3 +52,13 @@ def test_a_single_key_never_rests_and_no_key_is_none() -> None:
     ring.note("a", 429, "20")
     assert ring.take() == "a"
     assert KeyRing("local").take() is None
+
+
+@pytest.mark.parametrize("nonsense", ["\u00b2", "9" * 400, "-5", "soon"])
+def test_a_rest_that_means_nothing_is_the_cooldown(nonsense: str) -> None:
+    clock = Clock()
+    ring = KeyRing("p", ["a", "b"], 60, clock)
+    assert ring.note("a", 429, nonsense)
+    assert ring.take() == ring.take() == "b"
+    clock.now = 61
+    assert {ring.take() for _ in range(2)} == {"a", "b"}

@@ -205,3 +205,21 @@ json_values = st.recursive(
 def test_no_misshapen_chunk_breaks_the_reader(document: dict[str, Any]) -> None:
     reader = ChatReader(pass_usage=False, fold=True)
     reader.take(event(document))
+
+
+def test_an_answer_that_came_whole_keeps_logprobs_and_every_choice_as_a_stream() -> None:
+    logprobs = {"content": [{"token": "a", "logprob": -0.1}]}
+    choices = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": word},
+            "finish_reason": "stop",
+            "logprobs": logprobs,
+        }
+        for index, word in enumerate(("a", "b"))
+    ]
+    whole = {"id": "c", "object": "chat.completion", "choices": choices, "usage": None}
+    fold = AnswerFold()
+    for chunk in as_stream(whole):
+        fold.add(chunk)
+    assert fold.completion()["choices"] == choices

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import cast
@@ -13,7 +14,7 @@ from typing import cast
 from breakeven.accounts.budget import UNBUDGETED, Reservation, Spender
 from breakeven.accounts.keys import Caller
 from breakeven.accounts.responses import response_key
-from breakeven.errors import BreakevenError, BudgetRefused, LedgerUnavailable, UpstreamError
+from breakeven.errors import BreakevenError, BudgetRefused, DeadlineExceeded, LedgerUnavailable, UpstreamError
 from breakeven.gateway.asgi import Receive, Send, gateway_fault
 from breakeven.gateway.booking import Booking
 from breakeven.gateway.delivery import Delivery
@@ -33,6 +34,7 @@ from breakeven.wire.body import Json
 from breakeven.wire.request import Dialect, ModelRequest
 
 log = logging.getLogger(__name__)
+_UNHURRIED: AbstractAsyncContextManager[object] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +229,17 @@ class PlannedCall(ABC):
             self.desk.forecast.observe(route, attempt.tokens.input, attempt.tokens.output, seconds or 0.0)
         await self.desk.accounts.settle(reservation, ZERO_USD if attempt.unserved else attempt.cost)
 
-    def hints(self, prompt: str, output_tokens: int | None) -> Hints:
+    def overdue(self, route: Route) -> DeadlineExceeded:
+        """The error for an attempt that the deadline ended."""
+        return DeadlineExceeded(
+            f"{route.provider.name} had not answered in full at the deadline of {self.plan.deadline_seconds:g} s",
+            remedy="Allow more time, or ask for less output.",
+        )
+
+    def hints(self, prompt: str, output_tokens: int | None, turn: Turn) -> Hints:
         """What the box's scheduler is told."""
         labels, plan = self.visit.labels, self.plan
-        return Hints(labels.agent, labels.chain, plan.priority, plan.deadline_seconds, prompt, output_tokens)
+        return Hints(labels.agent, labels.chain, plan.priority, turn.seconds_left, prompt, output_tokens)
 
     def _record_failure(self, outcome: Outcome) -> None:
         """Record a call that was not completed; the caller hears of the failure, the log of a ledger in trouble.
@@ -243,6 +252,11 @@ class PlannedCall(ABC):
             self.booking.record(self.model, outcome, task=self.plan.task, stream=self.stream)
         except LedgerUnavailable as error:
             log.error("%s: %s", self.booking.id, error)
+
+
+def within(seconds: float | None) -> AbstractAsyncContextManager[object]:
+    """Raises ``TimeoutError`` after so many seconds; ``None`` is any time."""
+    return _UNHURRIED if seconds is None else asyncio.timeout(seconds)
 
 
 def facts_of(

@@ -13,7 +13,7 @@ from breakeven.accounts.bound import upper_bound
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import BreakevenError, MalformedBody, Unanswered, UpstreamError
 from breakeven.gateway.asgi import Send
-from breakeven.gateway.call import Door, PlannedCall, Visit, facts_of
+from breakeven.gateway.call import Door, PlannedCall, Visit, facts_of, within
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.exchange import Exchange, may_be_billed
 from breakeven.gateway.metering import CHARACTERS_PER_TOKEN
@@ -76,7 +76,7 @@ class Embeddings(PlannedCall):
         price = self.desk.metering.price(route.provider, route.model, self.booking.arrival.unix)
         return None if price is None else upper_bound(self._body_bytes, 0, price.rates)
 
-    async def attempt(self, planned: Planned, turn: Turn) -> Ended:  # noqa: ARG002  embeddings are quick
+    async def attempt(self, planned: Planned, turn: Turn) -> Ended:
         """Ask one target."""
         route = self.desk.table.find(planned.alias)
         try:
@@ -85,22 +85,24 @@ class Embeddings(PlannedCall):
         except BreakevenError as error:
             return Failed(error)
         body = encode(without_labels({**self._document, "model": route.model}))
-        outgoing = ProviderRequest("/embeddings", body, clearance=permit, hints=self.hints("", 0))
+        outgoing = ProviderRequest("/embeddings", body, clearance=permit, hints=self.hints("", 0, turn))
         desk = self.desk
         exchange = Exchange(
             route, planned.reason, self.booking.arrival, desk.occupancy, desk.metering.ratios, self._characters
         )
         try:
-            whole = await _ask(route, outgoing)
-        except BreakevenError as error:
-            outcome: Outcome = "failed" if isinstance(error, UpstreamError) else "refused"
-            used = _NOTHING if may_be_billed(route, error) else None
-            await self.book(exchange.observe(outcome, used, error.code), reservation, route)
-            return Failed(error)
-        except BaseException as error:
+            async with within(turn.seconds_left):
+                whole = await _ask(route, outgoing)
+        except (BreakevenError, TimeoutError) as raised:
+            fault = raised if isinstance(raised, BreakevenError) else self.overdue(route)
+            outcome: Outcome = "failed" if isinstance(fault, UpstreamError) else "refused"
+            used = _NOTHING if may_be_billed(route, fault) else None
+            await self.book(exchange.observe(outcome, used, fault.code), reservation, route)
+            return Failed(fault)
+        except BaseException as raised:
             used = _NOTHING if route.provider.locality == "remote" else None
             ending: tuple[Outcome, str | None] = (
-                ("failed", "gateway_fault") if isinstance(error, Exception) else ("client_left", None)
+                ("failed", "gateway_fault") if isinstance(raised, Exception) else ("client_left", None)
             )
             await self.book(exchange.observe(ending[0], used, ending[1]), reservation, route)
             raise

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -13,9 +11,9 @@ import msgspec
 
 from breakeven.accounts.bound import upper_bound
 from breakeven.config import NO_GATES
-from breakeven.errors import BreakevenError, DeadlineExceeded, StreamCut, Unanswered, UpstreamError
+from breakeven.errors import BreakevenError, StreamCut, Unanswered, UpstreamError
 from breakeven.gateway.asgi import Send
-from breakeven.gateway.call import PlannedCall, Visit, facts_of
+from breakeven.gateway.call import PlannedCall, Visit, facts_of, within
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.exchange import Exchange, may_be_billed
 from breakeven.gateway.metering import CHARACTERS_PER_TOKEN
@@ -39,7 +37,6 @@ PREFIX_CHARACTERS = 65_536
 """Of a prompt's beginning, as much as the box's scheduler gets to see."""
 FORWARDED: dict[Dialect, bytes] = {"anthropic": b"anthropic-", "openai": b"openai-", "responses": b"openai-"}
 """Headers that belong to a dialect, passed on unchanged where it is spoken on both sides."""
-_UNHURRIED: AbstractAsyncContextManager[object] = nullcontext()
 _FINISH: dict[str | None, gates.Finish] = {
     "stop": "stop", "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter"
 }  # fmt: skip
@@ -104,7 +101,7 @@ class Generation(PlannedCall):
         dialect = _spoken(self._request.dialect, route.provider.dialects)
         passing = self._request.stream and not self._buffers()
         try:
-            outgoing = self._outgoing(route, dialect)
+            outgoing = self._outgoing(route, dialect, turn)
             reservation = await self.reserve(route)
         except BreakevenError as error:
             return Failed(error)
@@ -120,7 +117,7 @@ class Generation(PlannedCall):
         )
         self.delivery.keep_alive(at_once=route.provider.availability() == "loading")
         try:
-            async with _within(turn.seconds_left), route.provider.send(outgoing) as reply:
+            async with within(turn.seconds_left), route.provider.send(outgoing) as reply:
                 if reply.status >= 400:
                     body = b"".join([chunk async for chunk in reply.chunks()])
                     name, retry_after = route.provider.name, reply.header("retry-after")
@@ -135,7 +132,7 @@ class Generation(PlannedCall):
                 )
             failed = self._judge(reader)
         except (BreakevenError, TimeoutError) as raised:
-            fault = raised if isinstance(raised, BreakevenError) else self._overdue(route)
+            fault = raised if isinstance(raised, BreakevenError) else self.overdue(route)
             outcome = _outcome(fault, reader)
             used = reader if outcome == "cut" or may_be_billed(route, fault) else None
             await self.book(exchange.observe(outcome, used, fault.code), reservation, route)
@@ -160,6 +157,8 @@ class Generation(PlannedCall):
         """Let the last of the answer go."""
         answer = self._answer_ready
         assert answer is not None  # noqa: S101  set by the attempt that ended well
+        if answer.gate is not None:
+            self._kept_as = None
         cost, request = self.booking.cost(), self._request
         if self._request.stream and not self._buffers():
             await self.delivery.end_stream(answer.tail, answer.ending, answer.route, answer.reason, cost, answer.gate)
@@ -170,12 +169,6 @@ class Generation(PlannedCall):
         passed = dialects.reader(request.dialect, pass_usage=request.wants_usage, fold=False)
         events = passed.take_all(dialects.split_whole(request.dialect, answer.whole))
         await self.delivery.end_stream(events, passed.ending, answer.route, answer.reason, cost, answer.gate)
-
-    def _overdue(self, route: Route) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"{route.provider.name} had not answered in full at the deadline of {self.plan.deadline_seconds:g} s",
-            remedy="Allow more time, or ask for less output.",
-        )
 
     @cached_property
     def _gated(self) -> bool:
@@ -188,7 +181,7 @@ class Generation(PlannedCall):
         limits = [limit for limit in (self._request.max_output_tokens, route.max_output_tokens) if limit is not None]
         return min(limits, default=None)
 
-    def _outgoing(self, route: Route, dialect: Dialect) -> ProviderRequest:
+    def _outgoing(self, route: Route, dialect: Dialect, turn: Turn) -> ProviderRequest:
         request, provider = self._request, route.provider
         if route.omit_fields:
             kept = {name: value for name, value in request.document.items() if name not in route.omit_fields}
@@ -208,7 +201,7 @@ class Generation(PlannedCall):
             body,
             headers,
             clearance(self.booking.id, self.plan.label, provider.locality),
-            self.hints(prompt, self._limit(route)),
+            self.hints(prompt, self._limit(route), turn),
         )
 
     async def _follow(self, reply: Reply, answer: _Answer, exchange: Exchange, *, passing: bool) -> None:
@@ -255,10 +248,6 @@ class Generation(PlannedCall):
             refused=reader.finish == "refusal",
         )
         return gates.verdict(answer, self.plan.gates, requested_schema(self._request))
-
-
-def _within(seconds: float | None) -> AbstractAsyncContextManager[object]:
-    return _UNHURRIED if seconds is None else asyncio.timeout(seconds)
 
 
 async def _events(reply: Reply, dialect: Dialect, provider: str) -> AsyncIterator[list[bytes]]:

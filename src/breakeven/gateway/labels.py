@@ -55,6 +55,8 @@ def read_labels(headers: Mapping[bytes, bytes], document: Mapping[str, Any], cal
             return None
         if len(value) > MAX_LABEL_CHARACTERS:
             raise MalformedBody(f"x-breakeven-{name}: {len(value)} characters, {MAX_LABEL_CHARACTERS} are allowed")
+        if any(character < " " or character == "\x7f" for character in value):
+            raise MalformedBody(f"x-breakeven-{name} = {value!r}: control characters are not allowed")
         return value
 
     return Labels(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 from breakeven.errors import RateLimited
 
 LIMITED = 429
+MOST_DIGITS = 6
+"""Of the seconds that a provider asks for: eleven days. More is nonsense."""
 REFUSED = (401, 402)
 """Unknown, or out of credit. 403 is left out: it is about the model or the place, and another key changes neither."""
 
@@ -80,6 +83,10 @@ class KeyRing:
         """
         if secret is None or len(self._secrets) < 2 or (status != LIMITED and status not in REFUSED):
             return False
-        asked = float(retry_after) if status == LIMITED and retry_after and retry_after.isdigit() else self._cooldown
+        asked = float(retry_after) if status == LIMITED and _is_seconds(retry_after) else self._cooldown
         self._rests_until[secret] = self._clock() + asked
         return True
+
+
+def _is_seconds(text: str | None) -> TypeGuard[str]:
+    return text is not None and text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS

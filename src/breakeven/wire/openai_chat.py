@@ -166,7 +166,8 @@ def as_stream(completion: Json) -> list[Json]:
         message = dict(choice.get("message") or {})
         if message.get("tool_calls"):
             message["tool_calls"] = [{"index": i, **call} for i, call in enumerate(message["tool_calls"])]
-        delta = {"index": choice.get("index", 0), "delta": message, "finish_reason": None}
+        rest = {key: value for key, value in choice.items() if key not in ("index", "message", "finish_reason")}
+        delta = {"index": choice.get("index", 0), "delta": message, "finish_reason": None, **rest}
         finish = {"index": choice.get("index", 0), "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"}
         chunks += [{**head, "choices": [delta]}, {**head, "choices": [finish]}]
     return [*chunks, {**head, "choices": [], "usage": completion.get("usage")}]
