@@ -27,6 +27,7 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
         ("[providers.p]\nregion = 'eu'", "providers.p", "base_url, profile or any_llm"),
         ("[providers.p]\nprofile = 'cluade'", "providers.p.profile", "anthropic"),
         ("[providers.p]\nprofile = 'xai'\nkey = 'env:A'\nkeys = ['env:B']", "providers.p", "either key or keys"),
+        ("[providers.p]\nprofile = 'groq'\nlocality = 'local'", "providers.p", "api.groq.com is no machine of yours"),
         ("[tasks.t]\nmodels = []", "tasks.t.models", "at least 1"),
         ("[tasks.t.gates]\nmatches = ['(']", "tasks.t.gates.matches.0", "a regular expression"),
         ("[models.auto]\nprovider = 'engine'\nmodel = 'x'", "models.auto", "another name"),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 from tests.fakes.cloud import SimulatedCloud
 from tests.fakes.upstream import Upstream
 from tests.gateway.conftest import RunningGateway
 from tests.gateway.desks import KEYS, desk
 from tests.gateway.test_chat import HELLO
+
+from breakeven.gateway.booking import Booking
+from breakeven.gateway.delivery import Delivery
 
 Serve = Callable[..., RunningGateway]
 
@@ -70,3 +76,24 @@ def test_a_stream_kept_alive_fails_with_an_error_event(serve: Serve, sky: Simula
         seen = read_until(connection, b'"error"')
     assert b"broke off" in seen
     assert gateway.calls()[0].outcome == "failed"
+
+
+def test_a_caller_who_leaves_while_a_heartbeat_is_stuck_ends_the_call_in_peace() -> None:
+    async def main() -> None:
+        stuck = asyncio.Event()
+
+        async def send(_: Any) -> None:
+            stuck.set()
+            await asyncio.Future()
+
+        booking = cast("Booking", SimpleNamespace(headers=lambda *_: []))
+        delivery = Delivery(send, "openai", booking, stream=True, heartbeat=60)
+        delivery.keep_alive(at_once=True)
+        await stuck.wait()
+        words = asyncio.ensure_future(delivery.pass_on(b"data: x\n\n", cast("Any", None), ""))
+        await asyncio.sleep(0)
+        words.cancel()
+        await asyncio.gather(words, return_exceptions=True)
+        await delivery.stop()
+
+    asyncio.run(main())

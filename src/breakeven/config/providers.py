@@ -11,6 +11,11 @@ from breakeven.config.addresses import is_loopback
 from breakeven.config.profiles import PROFILES, Profile, ProfileName
 from breakeven.config.section import Capability, SecretReference, Section
 
+CLOUDS = frozenset(
+    host for profile in PROFILES.values() if not is_loopback(host := urlsplit(profile.base_url).hostname or "")
+)
+"""Hosts of the providers that breakeven knows: data that must stay never goes there, whatever a table says."""
+
 
 def _profile(name: object) -> Profile | None:
     return next((profile for known, profile in PROFILES.items() if known == name), None)
@@ -79,12 +84,18 @@ class ProviderSettings(Section):
             raise ValueError("a table with base_url, profile or any_llm")
         if self.key is not None and self.keys:
             raise ValueError("a table with either key or keys")
+        if self.locality == "local" and self._host in CLOUDS:
+            raise ValueError(f'a table without locality = "local": {self._host} is no machine of yours')
         return self
 
     @property
     def effective_locality(self) -> Literal["local", "remote"]:
         """Whether its calls stay on machines of the owner, as given or by its address."""
-        return self.locality or ("local" if is_loopback(urlsplit(self.base_url).hostname or "") else "remote")
+        return self.locality or ("local" if is_loopback(self._host) else "remote")
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.base_url).hostname or ""
 
     @property
     def key_references(self) -> tuple[str, ...]:

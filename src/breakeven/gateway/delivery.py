@@ -126,9 +126,9 @@ class Delivery:
         self._timer = asyncio.get_running_loop().call_later(self._heartbeat, self._start_beat)
 
     async def _quiet(self) -> None:
-        if self._beat is not None:
-            await self._beat
-            self._beat = None
+        beat, self._beat = self._beat, None
+        if beat is not None:
+            await beat
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
