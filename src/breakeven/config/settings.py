@@ -115,6 +115,8 @@ class BoxSettings(Section):
     """Whatever else it costs a month: a rack, insurance, repairs."""
     power_meter: Literal["auto", "modelled", "rapl", "nvml", "apple"] = "auto"
     """How watt-hours are found: a meter of the machine where there is one, else idle + (load − idle) × busy time."""
+    keep_alive_hours: Annotated[float, Field(ge=0)] | Literal["forever"] = 24.0
+    """How long an Ollama keeps its configured models after their last call, or `forever`; 0 leaves it to that."""
 
 
 class ReferenceSettings(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from breakeven.accounts.accounts import Accounts, open_accounts
 from breakeven.accounts.responses import ResponseCache
@@ -19,9 +21,11 @@ from breakeven.box.engine import Engine
 from breakeven.box.engine_fit import fit_notes
 from breakeven.box.engine_provider import NAME as ENGINE
 from breakeven.box.engine_provider import EngineProvider
+from breakeven.box.keeper import Keeper
 from breakeven.box.kv_files import KvFiles
 from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
+from breakeven.box.ollama import FOREVER
 from breakeven.box.power import metered_energy
 from breakeven.box.speed import measured_speeds
 from breakeven.catalog.machines import box_cost, box_figures
@@ -38,6 +42,7 @@ from breakeven.gateway.metrics import Metrics
 from breakeven.gateway.peers import Board
 from breakeven.gateway.planner import Planner
 from breakeven.gateway.pools import Pools
+from breakeven.gateway.residents import models_to_keep
 from breakeven.gateway.routes import build_routes
 from breakeven.gateway.servers import Servers
 from breakeven.gateway.telemetry import exporting_spans
@@ -72,6 +77,7 @@ class _Parts:
     decisions: Decisions
     responses: ResponseCache
     observers: tuple[Callable[[Call], None], ...]
+    keeper: Keeper | None
 
 
 class Assembly:
@@ -115,6 +121,8 @@ class Assembly:
         if parts.engine_provider is not None:
             providers[ENGINE] = parts.engine_provider
         table = RoutingTable(build_routes(settings, providers, parts.found, parts.model))
+        if parts.keeper is not None:
+            parts.keeper.configure(models_to_keep(settings, parts.found, table, parts.environment))
         parts.accounts.configure(settings, parts.environment)
         parts.runtime.reconfigure(settings)
         metering = Metering(book, (settings.reference.provider, settings.reference.model), box, parts.energy)
@@ -150,6 +158,8 @@ class Assembly:
             state = self.engine.state
             checks["engine"] = f"{state.phase}: {state.reason}" if state.reason else state.phase
             ready = ready and state.phase == "ready"
+        if parts.keeper is not None:
+            checks |= {f"model {name}": words for name, words in parts.keeper.states().items()}
         if parts.accounts.trouble is not None:
             checks["accounts"] = parts.accounts.trouble
         if self.live is not None and self.live.problem is not None:
@@ -236,9 +246,13 @@ async def assemble(
             decisions=decisions,
             responses=ResponseCache(),
             observers=tuple(observers),
+            keeper=_keeper(settings.box.keep_alive_hours),
         )
         assembly = Assembly(parts, engine_start, tuple(notes))
         await assembly.lay_desk(settings)
+        if parts.keeper is not None:
+            keeping = asyncio.create_task(parts.keeper.run(), name="keeper")
+            stack.push_async_callback(_cancelled, keeping)
         yield assembly
 
 
@@ -246,6 +260,18 @@ async def _stop_engine(engine: Engine, start: asyncio.Task[None]) -> None:
     start.cancel()
     await asyncio.gather(start, return_exceptions=True)
     await engine.stop()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _keeper(hours: float | Literal["forever"]) -> Keeper | None:
+    if hours == 0:
+        return None
+    return Keeper(FOREVER if hours == "forever" else hours * 3600)
 
 
 def _may_discover(settings: Settings) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from breakeven.box.checkup.facts import (
-    FOREVER,
     AgentFacts,
     BackendFacts,
     Facts,
@@ -20,6 +19,7 @@ from breakeven.box.checkup.facts import (
     ThermalZone,
 )
 from breakeven.box.drift import Timing
+from breakeven.box.ollama import FOREVER
 
 NOW = 1_795_000_000.0
 

@@ -21,10 +21,11 @@ from typer.testing import CliRunner
 
 from breakeven import config
 from breakeven.box.checkup.facts import BackendFacts, GatewayFacts
-from breakeven.box.checkup.read_backends import keep_alive, read_backends, read_gateway
+from breakeven.box.checkup.read_backends import read_backends, read_gateway
 from breakeven.box.checkup.read_files import read_safety, secrets_in
 from breakeven.box.checkup.read_ledger import of_calls, read_ledger
 from breakeven.box.checkup.read_machine import card_throttling, read_machine, thermal_zones
+from breakeven.box.ollama import seconds_left
 from breakeven.cli.main import build
 from breakeven.economics.tokens import TokenCounts
 from breakeven.ledger.database import FILE_NAME
@@ -111,7 +112,7 @@ def test_servers_that_refuse_what_does_not_fit_are_not_probed() -> None:
     ],
 )
 def test_ollamas_times_are_read_as_go_writes_them(expires_at: str | None, seconds: float | None) -> None:
-    assert keep_alive(expires_at, NOW) == seconds
+    assert seconds_left(expires_at, NOW) == seconds
 
 
 def gateway(port: int) -> GatewayFacts:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from breakeven.box.checkup.facts import FOREVER, AgentFacts, BackendFacts, Facts
+from breakeven.box.checkup.facts import AgentFacts, BackendFacts, Facts
 from breakeven.box.checkup.finding import Finding, amber, green, red, unknown
+from breakeven.box.ollama import FOREVER
 from breakeven.units import GIB
 
 SECONDS_PER_DAY = 86_400

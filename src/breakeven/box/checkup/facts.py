@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 
 from breakeven.box.drift import Timing
 from breakeven.units import Seconds, Tokens
-
-FOREVER: Seconds = inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,18 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError
 
 from breakeven.box.bench_client import BenchClient, OllamaDialect, OpenAIDialect, WordsDialect
-from breakeven.box.checkup.facts import FOREVER, BackendFacts, GatewayFacts, Probe
+from breakeven.box.checkup.facts import BackendFacts, GatewayFacts, Probe
 from breakeven.box.discovery import Found, FoundModel
 from breakeven.box.local_servers import local_servers
+from breakeven.box.ollama import FOREVER, seconds_left
 from breakeven.config import Settings
 from breakeven.errors import UpstreamError
-from breakeven.units import Seconds, Tokens
+from breakeven.units import Tokens
 
 TIMEOUT = timedelta(seconds=5)
 LONGEST_PROBE: Tokens = 16_000
 USUAL_PROBE: Tokens = 5_000
 """Longer than the 4,096 tokens of context that Ollama gives a model by default."""
-YEARS: Seconds = 365 * 86_400
 
 
 async def read_gateway(settings: Settings) -> GatewayFacts:
@@ -130,25 +130,8 @@ async def _ollama(root: str, model: str) -> dict[str, Any]:
         "context": row.get("context_length"),
         "size_bytes": row.get("size"),
         "on_gpu_bytes": row.get("size_vram"),
-        "keep_alive": keep_alive(row.get("expires_at"), datetime.now(UTC)),
+        "keep_alive": seconds_left(row.get("expires_at"), datetime.now(UTC)),
     }
-
-
-def keep_alive(expires_at: Any, now: datetime) -> Seconds | None:
-    """Seconds until a model is dropped; `FOREVER` for one that Ollama keeps, whose time lies centuries ahead.
-
-    >>> keep_alive("2026-11-24T10:05:00.123456789Z", datetime(2026, 11, 24, 10, 0, tzinfo=UTC))
-    300.0
-    """
-    if not isinstance(expires_at, str):
-        return None
-    try:
-        seconds, _, zone = expires_at.partition(".")
-        offset = zone.lstrip("0123456789") if zone else ""
-        left = (datetime.fromisoformat(seconds + offset) - now).total_seconds()
-    except (ValueError, OverflowError, TypeError):
-        return None
-    return FOREVER if left > YEARS else float(round(max(0.0, left)))
 
 
 async def _get(client: Client, url: str) -> dict[str, Any]:
