@@ -14,7 +14,7 @@ from tests.fakes.cloud import MINI, SimulatedCloud
 from tests.gateway.conftest import RunningGateway, run_gateway
 
 ITEMS, KILLS = 600, 30
-CONTROL_ITEMS, CONTROL_KILLS = 200, 12
+CONTROL_ITEMS, CONTROL_KILLS = 240, 20
 
 
 @contextmanager
