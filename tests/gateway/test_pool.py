@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -19,9 +20,11 @@ from tests.gateway.conftest import RunningGateway
 from breakeven.box.engine_child import ChildConfig
 from breakeven.box.models import ModelFile
 from breakeven.config import parse
-from breakeven.errors import ConfigError
+from breakeven.config.providers import PoolSettings
+from breakeven.errors import ConfigError, EngineUnavailable
 from breakeven.gateway.pools import Pools
 from breakeven.gateway.servers import Servers
+from breakeven.providers.base import Provider, ProviderRequest
 
 Serve = Callable[..., RunningGateway]
 
@@ -126,3 +129,36 @@ def test_a_pool_has_members_of_ones_own_only() -> None:
     providers = Servers({}).configure(settings.providers, 0)
     with pytest.raises(ConfigError, match=r"pools\.p\.members\.q = 'remote': expected a server of your own"):
         Pools({}).configure(settings.pools, settings.providers, providers)
+
+
+def test_a_call_in_the_queue_of_a_pool_that_changes_is_still_answered() -> None:
+    async def main() -> None:
+        servers, pools = Servers({}), Pools({})
+        settings = parse(
+            {
+                "providers": {"one": {"base_url": f"http://127.0.0.1:{free_port()}/v1"}},
+                "pools": {"house": {"members": {"one": {"slots": 1}}, "wait_seconds": 0.3}},
+            }
+        )
+
+        def configure(wanted: dict[str, PoolSettings]) -> dict[str, Provider]:
+            return pools.configure(wanted, settings.providers, servers.configure(settings.providers, 60))
+
+        house = configure(dict(settings.pools))["house"]
+
+        async def call() -> None:
+            body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode()
+            async with house.send(ProviderRequest("/chat/completions", body)):
+                pass
+
+        waiting = asyncio.ensure_future(call())
+        await asyncio.sleep(0)
+        configure({})
+        await pools.retire()
+        with pytest.raises(EngineUnavailable):
+            async with asyncio.timeout(20):
+                await waiting
+        await pools.close()
+        await servers.close()
+
+    asyncio.run(main())

@@ -60,7 +60,7 @@ class Pools:
         """Let go of pools that the last configuration dropped or changed."""
         retired, self._retired = self._retired, []
         for pool in retired:
-            await pool.close()
+            await pool.retire()
 
     async def close(self) -> None:
         """Leave all queues."""
