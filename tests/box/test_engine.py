@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyreqwest.simple.request import pyreqwest_get, pyreqwest_post
 
+from breakeven.box.canary import Canary
 from breakeven.box.engine import Engine, Supervision
 from breakeven.box.engine_log import EngineLog
 from breakeven.box.models import ModelFile
@@ -30,9 +32,15 @@ SETTINGS = EngineSettings(context=512, slots=2, cache_ram_mib=0)
 WATCHFUL = Supervision(check_every=0.05, check_timeout=0.2, checks_missed=3, backoff_first=0.01)
 
 
-def on_engine(model: ModelFile, logs: Path, act: Callable[[Engine], Coroutine[Any, Any, None]], **options: Any) -> None:
+def on_engine(
+    model: ModelFile,
+    logs: Path,
+    act: Callable[[Engine], Coroutine[Any, Any, None]],
+    settings: EngineSettings = SETTINGS,
+    **options: Any,
+) -> None:
     async def session() -> None:
-        engine = Engine(SETTINGS, model, logs, supervision=WATCHFUL, **options)
+        engine = Engine(settings, model, logs, supervision=WATCHFUL, **options)
         await engine.start()
         try:
             await act(engine)
@@ -102,6 +110,31 @@ def test_a_hung_child_is_killed_and_replaced(demo_model: ModelFile, tmp_path: Pa
         assert (await ask(engine))[0] == 200
 
     on_engine(demo_model, tmp_path, act)
+
+
+def test_an_engine_whose_answer_to_the_canary_changed_is_loaded_anew_and_says_why(
+    demo_model: ModelFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+
+    async def act(engine: Engine) -> None:
+        known = engine.canary.reference
+        assert known
+        now[0] += 60  # the same answer again is no reason
+        assert (await ask(engine))[0] == 200
+        engine.canary = Canary("Caturday")
+        while engine.restarts == 0:
+            now[0] += 60
+            await asyncio.sleep(0.01)
+        assert engine.canary == Canary(known)  # two loads agreed
+        assert (await ask(engine))[0] == 200
+
+    watched = SETTINGS.model_copy(update={"canary_seconds": 30.0})
+    with caplog.at_level(logging.WARNING):
+        on_engine(demo_model, tmp_path, act, watched, clock=lambda: now[0])
+    reasons = [record.getMessage() for record in caplog.records]
+    assert reasons
+    assert all("its canary prompt with" in reason and "instead of 'Caturday'" in reason for reason in reasons)
 
 
 def test_while_it_restarts_the_error_says_so(demo_model: ModelFile, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import secrets
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -21,12 +23,16 @@ import msgspec
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError
 
+from breakeven.box.canary import REQUEST as CANARY_REQUEST
+from breakeven.box.canary import Canary
 from breakeven.box.engine_child import ChildConfig, Failed, Ready, Report
 from breakeven.box.engine_log import EngineLog
 from breakeven.box.kv_files import KvFiles
 from breakeven.box.models import ModelFile
 from breakeven.config import EngineSettings
 from breakeven.errors import EngineUnavailable, ModelFileError
+
+log = logging.getLogger(__name__)
 
 Phase: TypeAlias = Literal["loading", "ready", "restarting", "failed", "stopped"]
 
@@ -63,12 +69,14 @@ class Supervision:
         checks_missed: consecutive failures after which the child counts as hung and is killed.
         backoff_first / backoff_most: pause before the first restart, doubled for each one after up to the most.
         stable_after: uptime after which the next restart starts from ``backoff_first`` again.
+        canary_timeout: how long the canary's answer may take.
         stop_grace: from SIGTERM to SIGKILL.
     """
 
     check_every: float = 5.0
     check_timeout: float = 5.0
     checks_missed: int = 3
+    canary_timeout: float = 60.0
     backoff_first: float = 0.25
     backoff_most: float = 60.0
     stable_after: float = 120.0
@@ -97,6 +105,7 @@ class Engine:
         context: tokens of context of each slot, as the engine reports it once it has started.
         slots: calls served at once.
         pid: process id of the child; ``None`` when there is none.
+        canary: what is known of the answer to the canary prompt, if `engine.canary_seconds` is set.
         kv_files: where slots are saved to; ``None`` when they are not.
         cache_bytes: host memory for prompts evicted from slots.
         kv_bytes_per_token: what one token of a prompt takes there; ``None`` where the model's file does not tell.
@@ -120,6 +129,7 @@ class Engine:
         self.slots = settings.slots
         self.context = settings.context
         self.restarts = 0
+        self.canary = Canary()
         self.key = secrets.token_urlsafe(32)
         self.log = EngineLog(logs)
         self.kv_files = kv_files
@@ -210,6 +220,7 @@ class Engine:
             reason = await self._until_it_ends()
             failures = 1 if self._clock() - began >= self._supervision.stable_after else failures + 1
             while True:
+                log.warning("the engine is loaded anew: %s", reason)
                 self._enter("restarting", reason)
                 await self._sleep(self._supervision.backoff(failures, self._jitter()))
                 try:
@@ -225,13 +236,19 @@ class Engine:
         """Watch the child until it is gone, killing it when it hangs; say why it is gone."""
         assert self._child is not None  # noqa: S101  launched by the caller
         ended = asyncio.create_task(self._child.wait())
-        missed = 0
+        missed, asked = 0, self._clock()
+        canary_every = inf if self._settings.embeddings else self._settings.canary_seconds or inf
         try:
             while not (await asyncio.wait({ended}, timeout=self._supervision.check_every))[0]:
                 missed = 0 if await self.answers() else missed + 1
                 if missed >= self._supervision.checks_missed:
                     await self._end_child(signal.SIGKILL)
                     return f"the engine did not answer {missed} health checks in a row"
+                if missed == 0 and self._clock() - asked >= canary_every:
+                    asked = self._clock()
+                    if (fault := await self._canary_fault()) is not None:
+                        await self._end_child(signal.SIGKILL)
+                        return fault
         finally:
             ended.cancel()
         await self._end_child()
@@ -245,11 +262,46 @@ class Engine:
             return False
         return status == HTTPStatus.OK
 
+    async def _canary_fault(self, *, just_loaded: bool = False) -> str | None:
+        """Why its answer to the canary prompt calls for a new load; asked twice, since a call that begins meanwhile
+        may change the answer, and not at all while calls are served."""
+        canary, fault = self.canary, None
+        for _ in range(2):
+            if not just_loaded and await self._serves_calls():
+                return None
+            canary, fault = self.canary.judge(await self._canary_answer(), just_loaded=just_loaded)
+            if fault is None:
+                break
+        self.canary = canary
+        return fault
+
+    async def _canary_answer(self) -> str | None:
+        assert self._client is not None  # noqa: S101  built by start()
+        limit = timedelta(seconds=self._supervision.canary_timeout)
+        request = self._client.post(f"{self._address}/completion").bearer_auth(self.key).timeout(limit)
+        try:
+            response = await request.body_json(dict(CANARY_REQUEST)).build().send()
+            answer = await response.json()
+        except RequestError:
+            return None
+        return answer["content"] if response.status == HTTPStatus.OK else None
+
+    async def _serves_calls(self) -> bool:
+        try:
+            _, slots = await self._get("/slots")
+        except RequestError:  # it answers between two batches
+            return True
+        return any(slot["is_processing"] for slot in slots)
+
     async def _launch(self) -> None:
         try:
             self._address = await self._load()
             _, properties = await self._get("/props")
             self.context = properties["default_generation_settings"]["n_ctx"]
+            if self._settings.canary_seconds is not None and not self._settings.embeddings:
+                fault = await self._canary_fault(just_loaded=True)
+                if fault is not None:
+                    raise EngineUnavailable(fault, remedy=f"Its log is {self.log.path}.")
         except BaseException as error:
             self._address = None
             await self._end_child(signal.SIGKILL)

@@ -63,6 +63,9 @@ class EngineSettings(Section):
     two of these."""
     embeddings: bool = False
     """Run as an embedding model: serves `/v1/embeddings` instead of chat."""
+    canary_seconds: float | None = Field(default=None, ge=1)
+    """How often an idle engine is asked a short prompt whose answer is known, after each load too, and loaded anew when
+    it answers otherwise. Unset: never. These few tokens are in no call of the ledger."""
     start_seconds: float = Field(default=120.0, gt=0)
     """How long the model may take to load before the start counts as failed."""
 
