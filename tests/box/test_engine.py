@@ -22,6 +22,8 @@ from pyreqwest.simple.request import pyreqwest_get, pyreqwest_post
 from breakeven.box.canary import Canary
 from breakeven.box.engine import Engine, Supervision
 from breakeven.box.engine_log import EngineLog
+from breakeven.box.kv_files import KvFiles
+from breakeven.box.llama_slots import LlamaSlots
 from breakeven.box.models import ModelFile
 from breakeven.config import EngineSettings
 from breakeven.errors import EngineUnavailable
@@ -135,6 +137,26 @@ def test_an_engine_whose_answer_to_the_canary_changed_is_loaded_anew_and_says_wh
     reasons = [record.getMessage() for record in caplog.records]
     assert reasons
     assert all("its canary prompt with" in reason and "instead of 'Caturday'" in reason for reason in reasons)
+
+
+def test_a_quantised_kv_cache_takes_a_little_more_than_half_the_bytes(demo_model: ModelFile, tmp_path: Path) -> None:
+    written: list[int] = []
+
+    async def act(engine: Engine) -> None:
+        assert (await ask(engine, prompt="word " * 200, id_slot=0))[0] == 200
+        slots = LlamaSlots(lambda: engine.base_url.removesuffix("/v1"), lambda: engine.key)
+        moved = await slots.save(0, "slot.bin")
+        restored = await slots.restore(0, "slot.bin")
+        await slots.close()
+        assert (restored.tokens, restored.size) == (moved.tokens, moved.size)
+        assert engine.kv_bytes_per_token is not None
+        assert moved.size == pytest.approx(moved.tokens * engine.kv_bytes_per_token, rel=0.05)
+        written.append(moved.size)
+
+    for kept in ("f16", "q8_0"):
+        settings = SETTINGS.model_copy(update={"kv_quantisation": kept})
+        on_engine(demo_model, tmp_path, act, settings, kv_files=KvFiles(tmp_path / "kv"))
+    assert written[1] / written[0] == pytest.approx(34 / 64, rel=0.05)
 
 
 def test_while_it_restarts_the_error_says_so(demo_model: ModelFile, tmp_path: Path) -> None:

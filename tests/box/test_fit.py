@@ -136,3 +136,17 @@ def test_a_model_that_does_not_fit_is_noted_before_it_is_loaded(
     assert note.startswith("The model 'tiny' may not load. Does not fit")
     file.write_bytes(gguf((string("general.architecture", "mamba"),)))
     assert fit_notes(EngineSettings(), model) == []
+
+
+def test_what_fits_with_a_quantised_kv_cache_only_is_noted_until_the_engine_quantises_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(gguf(LLAMA, (tensor("a", 64, 64),), data=4096))
+    model = ModelFile("tiny", file, file.stat().st_size, str(file))
+    need = engine_fit.engine_fit(EngineSettings(), model)
+    between = (need.need.total + need.need_q8_kv.total) // 2
+    monkeypatch.setattr(engine_fit, "this_machine", lambda **_: Capacity(between, "a small machine"))
+    (note,) = fit_notes(EngineSettings(), model)
+    assert 'Set engine.kv_quantisation = "q8_0"' in note
+    assert fit_notes(EngineSettings(kv_quantisation="q8_0"), model) == []

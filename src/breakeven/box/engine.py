@@ -30,6 +30,7 @@ from breakeven.box.engine_log import EngineLog
 from breakeven.box.kv_files import KvFiles
 from breakeven.box.models import ModelFile
 from breakeven.config import EngineSettings
+from breakeven.economics.memory import KV_F16_BYTES, KV_Q8_0_BYTES
 from breakeven.errors import EngineUnavailable, ModelFileError
 
 log = logging.getLogger(__name__)
@@ -357,6 +358,8 @@ class Engine:
         shape = self.model.shape()
         trained_for = shape.context_length
         self.kv_bytes_per_token = shape.kv_bytes_per_token
+        if self.kv_bytes_per_token is not None and self._settings.kv_quantisation == "q8_0":
+            self.kv_bytes_per_token = round(self.kv_bytes_per_token * KV_Q8_0_BYTES / KV_F16_BYTES)
         return ChildConfig(
             model_path=str(self.model.path),
             alias=self.model.name,
@@ -364,6 +367,7 @@ class Engine:
             slots=self.slots,
             threads=self._settings.threads or default_threads(),
             gpu_layers=self._settings.gpu_layers,
+            kv_quantisation=self._settings.kv_quantisation,
             cache_ram_mib=self._settings.cache_ram_mib,
             embeddings=self._settings.embeddings,
             batch=self._settings.batch_tokens,

@@ -12,7 +12,7 @@ import ctypes
 import os
 import signal
 import sys
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
         slots: calls served at once.
         threads: CPU threads for prefill and for decode.
         gpu_layers: layers put on the GPU; -1 for all that fit.
+        kv_quantisation: how keys and values are kept, ``f16`` or ``q8_0``.
         cache_ram_mib: host memory for prompts evicted from slots.
         embeddings: serve embeddings instead of text.
         port: to listen at; 0 for any that is free.
@@ -47,6 +48,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
     gpu_layers: int
     cache_ram_mib: int
     embeddings: bool
+    kv_quantisation: Literal["f16", "q8_0"] = "f16"
     port: int = 0
     batch: int | None = None
     pools: bool = True
@@ -119,6 +121,8 @@ def _start(config: ChildConfig) -> Any:
     params.cpuparams_batch.n_threads = config.threads
     params.n_gpu_layers = config.gpu_layers
     params.cache_ram_mib = config.cache_ram_mib
+    if config.kv_quantisation == "q8_0":
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
     if config.slot_files is not None:
         params.slot_save_path = config.slot_files.rstrip("/") + "/"  # llama.cpp puts the file's name right behind it
     params.embedding = config.embeddings

@@ -24,14 +24,26 @@ def engine_fit(settings: EngineSettings, model: ModelFile) -> Fit:
     )
 
 
+def finds_room(settings: EngineSettings, answer: Fit) -> bool:
+    """Whether it fits with the KV cache that the settings ask for."""
+    quantised = settings.kv_quantisation == "q8_0"
+    return answer.verdict is Verdict.FITS or (quantised and answer.verdict is Verdict.FITS_Q8_KV)
+
+
+def remedy(answer: Fit) -> str:
+    """What lets it fit."""
+    if answer.verdict is Verdict.FITS_Q8_KV:
+        return 'Set engine.kv_quantisation = "q8_0", or lower engine.context or engine.slots'
+    return "Lower engine.context or engine.slots"
+
+
 def fit_notes(settings: EngineSettings, model: ModelFile) -> list[str]:
     """What a person should know before the model is loaded; nothing when it fits, or when the file does not tell."""
     try:
         answer = engine_fit(settings, model)
     except ModelFileError:
         return []
-    if answer.verdict is Verdict.FITS:
+    if finds_room(settings, answer):
         return []
-    return [
-        f"The model {model.name!r} may not load. {answer.sentence} The arithmetic: breakeven models fit {model.name}"
-    ]
+    arithmetic = f"breakeven models fit {model.name}"
+    return [f"The model {model.name!r} may not load. {answer.sentence} {remedy(answer)}; the arithmetic: {arithmetic}"]

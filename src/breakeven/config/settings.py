@@ -53,6 +53,9 @@ class EngineSettings(Section):
     """CPU threads; by default one fewer than the machine has cores."""
     gpu_layers: int = Field(default=-1, ge=-1)
     """Layers put on the GPU; -1 for all that fit."""
+    kv_quantisation: Literal["f16", "q8_0"] = "f16"
+    """How keys and values are kept. `q8_0` takes 53 % of the memory of `f16`, so nearly twice the context or the agents
+    find room; it needs flash attention and changes answers a little."""
     cache_ram_mib: int = Field(default=8192, ge=0)
     """Host memory for prompts evicted from slots, in MiB; 0 switches the cache off."""
     kv_files_mib: int = Field(default=16384, ge=0)

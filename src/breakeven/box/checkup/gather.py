@@ -12,8 +12,7 @@ from breakeven.box.checkup.read_backends import read_backends, read_gateway
 from breakeven.box.checkup.read_files import read_safety
 from breakeven.box.checkup.read_ledger import read_ledger
 from breakeven.box.checkup.read_machine import open_listeners, read_machine
-from breakeven.box.engine_fit import engine_fit
-from breakeven.box.fit import Verdict
+from breakeven.box.engine_fit import engine_fit, finds_room, remedy
 from breakeven.box.models import ModelStore
 from breakeven.catalog.measurements import Measurements
 from breakeven.catalog.prices import open_book
@@ -71,9 +70,9 @@ def _fit(settings: Settings, home: Path) -> FitFacts | None:
     asked = f"{engine.slots} slot{'s' if engine.slots > 1 else ''} of {answer.context_tokens:,} tokens"
     return FitFacts(
         name,
-        answer.verdict is Verdict.FITS,
+        finds_room(engine, answer),
         f"{name}, {asked}: {answer.sentence[0].lower()}{answer.sentence[1:-1]}",
-        "Lower engine.context or engine.slots; the arithmetic: breakeven models fit " + name,
+        f"{remedy(answer)}; the arithmetic: breakeven models fit {name}",
     )
 
 
