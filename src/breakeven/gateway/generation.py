@@ -172,7 +172,8 @@ class Generation(PlannedCall):
 
     @cached_property
     def _gated(self) -> bool:
-        return self.plan.gates != NO_GATES
+        gates = self.plan.gates
+        return gates is not NO_GATES and gates != NO_GATES
 
     def _buffers(self) -> bool:
         return self._gated and self.plan.stream_mode == "buffer"
