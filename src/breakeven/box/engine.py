@@ -247,7 +247,8 @@ class Engine:
                     return f"the engine did not answer {missed} health checks in a row"
                 if missed == 0 and self._clock() - asked >= canary_every:
                     asked = self._clock()
-                    if (fault := await self._canary_fault()) is not None:
+                    fault = await self._canary_fault()
+                    if fault is not None and not ended.done():
                         await self._end_child(signal.SIGKILL)
                         return fault
         finally:

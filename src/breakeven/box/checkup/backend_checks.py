@@ -143,7 +143,7 @@ def keep_alive(backend: BackendFacts, agents: tuple[AgentFacts, ...]) -> Finding
         "keep-alive",
         f"your {_long(period)} agents reload a {_long(kept)} model up to {loads:,} times a day, and lose their cached"
         " prompts each time",
-        "Keep it for longer than they sleep: OLLAMA_KEEP_ALIVE=24h, or -1 for good.",
+        "Keep it for longer than they sleep: box.keep_alive_hours of a running breakeven, or OLLAMA_KEEP_ALIVE=24h.",
     )
 
 
