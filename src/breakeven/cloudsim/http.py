@@ -133,11 +133,11 @@ class HttpServer:
     def refuse(self, seconds: float) -> None:
         """Close the listener for a while: new connections are refused."""
         if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-            self._reopening = asyncio.get_running_loop().create_task(self._reopen(seconds))
+            listener, self._listener = self._listener, None
+            self._reopening = asyncio.get_running_loop().create_task(self._reopen(listener, seconds))
 
-    async def _reopen(self, seconds: float) -> None:
+    async def _reopen(self, listener: asyncio.Server, seconds: float) -> None:
+        await _close(listener)
         await asyncio.sleep(seconds)
         await self.listen(*self._address)
 
@@ -147,7 +147,7 @@ class HttpServer:
             self._reopening.cancel()
             await asyncio.gather(self._reopening, return_exceptions=True)
         if self._listener is not None:
-            self._listener.close()
+            await _close(self._listener)
         working = [connection.working for connection in self._connections if connection.working is not None]
         for connection in self._connections:
             connection.abort()
@@ -157,6 +157,20 @@ class HttpServer:
 
     def _connect(self) -> _Connection:
         return _Connection(self._handler, self._connections)
+
+
+async def _close(listener: asyncio.Server) -> None:
+    """Close a listener once the connections that it has accepted have their transports.
+
+    A transport that is made after its server has closed fails half-way and leaves its socket open.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in listener.sockets:
+        loop.remove_reader(listening.fileno())
+    try:
+        await asyncio.sleep(0)
+    finally:
+        listener.close()
 
 
 class _Connection(asyncio.Protocol):
