@@ -134,6 +134,10 @@ def _books(settings: Settings, home: Path, *, dry_run: bool) -> Iterator[Books]:
 
 def _prepare(selection: Selection, billed: Billed | None, options: Options) -> None:
     """Ask for what must be said, and say what was chosen, before anything is read."""
+    if selection.passed_over and not selection.files:
+        raise InputError(
+            f"no file there is of a known source ({selection.passed_over:,} looked at)", remedy="Name it with --format."
+        )
     heeded = {flag for file in selection.files for flag in file.importer.flags}
     if unheeded := options.flags() - heeded:
         raise InputError(f"{', '.join(sorted(unheeded))} would say nothing to these files", remedy="Leave it out.")

@@ -170,3 +170,15 @@ def test_an_export_goes_into_another_ledger_and_into_a_plan(
     (tmp_path / "trace.jsonl").write_bytes(run("export", "--origin", "import:codex").stdout_bytes)
     planned = run("plan", "--trace", tmp_path / "trace.jsonl", "--json")
     assert planned.exit_code == 0, planned.stderr
+
+
+def test_a_folder_without_a_known_source_is_an_error_that_names_the_remedy(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"remember": "the milk"}\n')
+    for flags in ([], ["--billed", "none"]):
+        found = run("import", folder, *flags)
+        assert found.exit_code == 2
+        assert "no file there is of a known source (1 looked at). Name it with --format" in " ".join(
+            found.stderr.split()
+        )
