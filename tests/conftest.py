@@ -40,7 +40,8 @@ def postgres_server() -> Iterator[str]:
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """An empty database."""
     name = f"ledger_{uuid.uuid4().hex}"
-    administration = sa.create_engine(postgres_server, isolation_level="AUTOCOMMIT")
+    patience = {"connect_timeout": 30, "options": "-c statement_timeout=60s"}
+    administration = sa.create_engine(postgres_server, isolation_level="AUTOCOMMIT", connect_args=patience)
     with administration.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     try:

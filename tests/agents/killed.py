@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
@@ -15,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
+from tests.fakes.child import end
 
 from breakeven.agents import database, queue
 from breakeven.agents.app import App
@@ -87,7 +89,8 @@ def _plain_database() -> Engine:
 
 
 def live(fleet: Fleet) -> None:
-    """One life: works until it is killed, or asked to leave by SIGTERM."""
+    """One life: works until it is killed, asked to leave by SIGTERM, or alone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     engine = database.connect(fleet.url, fleet.home, idle_seconds=3)
     _current.append(engine)
     client = (KeylessClient if fleet.agent == "control" else Client)(fleet.base_url, None)
@@ -99,6 +102,14 @@ def live(fleet: Fleet) -> None:
             worker.run()
     else:
         worker.run()
+
+
+def _end_with_parent() -> None:
+    """Leave no worker behind when the tests are killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def born(fleet: Fleet) -> BaseProcess:
@@ -146,14 +157,11 @@ class Slaughter:
                 else:
                     self._until(engine, items, deadline)
         finally:
-            for process in list(self._alive):
-                process.kill()
-                process.join()
+            for process in self._alive:
+                end(process)
 
     def kill(self, process: BaseProcess) -> None:
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        end(process)
         self._alive.remove(process)
         self.kills += 1
 

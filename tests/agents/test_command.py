@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.agents.conftest import Desk, Oracle
+from tests.fakes.child import PATIENCE_SECONDS, line_of, running
 from typer.testing import CliRunner
 
 from breakeven.agents import database
@@ -85,11 +87,12 @@ def test_a_second_worker_on_a_file_is_refused(tmp_path: Path, type_: Type) -> No
 def test_the_fleet_runs_from_the_shell_and_leaves_on_request(tmp_path: Path, type_: Type) -> None:
     command = [sys.executable, "-m", "breakeven", "agents", "run", "--json"]
     environment = {**os.environ, "COVERAGE_PROCESS_START": ""}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as fleet:
-        assert fleet.stderr is not None
-        assert "1 agents ask http://127.0.0.1:4141/v1" in fleet.stderr.readline()
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as fleet:
+        assert "1 agents ask http://127.0.0.1:4141/v1" in line_of(fleet, fleet.stderr)
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not type_("drain")["asked"]:
             assert fleet.poll() is None
+            assert time.monotonic() < deadline, "the worker never entered itself"
         printed, _ = fleet.communicate(timeout=60)
         assert (fleet.returncode, json.loads(printed)) == (0, {"finished": True})
 

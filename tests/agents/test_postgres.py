@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from tests.agents.killed import CALLS_AN_ITEM, RESULTS, Fleet, Slaughter, born, doubled_and_lost, ended
 from tests.agents.test_kills import ITEMS, KILLS, desk, paid
+from tests.fakes.child import end
 
 from breakeven.agents.database import items, workers
 
@@ -25,7 +26,7 @@ PATIENCE_SECONDS = 120.0
 def until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not reached():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, f"not reached within {PATIENCE_SECONDS:.0f} s"
         time.sleep(0.02)
 
 
@@ -40,8 +41,7 @@ def start() -> Iterator[Callable[[Fleet], BaseProcess]]:
 
     yield one
     for process in processes:
-        process.kill()
-        process.join()
+        end(process)
 
 
 def leave(*processes: BaseProcess) -> None:
@@ -49,7 +49,7 @@ def leave(*processes: BaseProcess) -> None:
         process.terminate()
     for process in processes:
         process.join(PATIENCE_SECONDS)
-        assert process.exitcode == 0
+        assert process.exitcode == 0, "None: it was asked to leave and did not"
 
 
 def at_work(engine: Engine) -> dict[str, int]:

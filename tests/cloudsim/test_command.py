@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from tests.fakes import cloud
+from tests.fakes import child, cloud
 
 from breakeven.cli.main import main
 from breakeven.cloudsim.faults import KINDS
@@ -21,18 +21,18 @@ COMMAND = [sys.executable, "-m", "breakeven", "simulate-cloud", "--port", "0", "
 
 def test_it_serves_limits_and_adds_up() -> None:
     flags = ["--provider", "openai", "--tier", "1", "--rpm", "2", "--first-token", "0", "--tokens-per-second", "0"]
-    with subprocess.Popen([*COMMAND, *flags], stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        announced = json.loads(child.stdout.readline())
+    with child.running([*COMMAND, *flags], stdout=subprocess.PIPE) as simulation:
+        announced = json.loads(child.line_of(simulation, simulation.stdout))
         assert announced["limits"] == "OpenAI tier 1, GPT-5 class, changed"
         with openai.OpenAI(base_url=announced["openai"], api_key="any", max_retries=0) as client:
             asked = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Hello there."}]}
             usages = [client.chat.completions.create(**asked).usage for _ in range(2)]
             with pytest.raises(openai.RateLimitError):
                 client.chat.completions.create(**asked)
-        child.send_signal(signal.SIGTERM)
-        counted = json.loads(child.stdout.read())
-    assert child.returncode == 0
+        simulation.send_signal(signal.SIGTERM)
+        printed, _ = simulation.communicate(timeout=child.PATIENCE_SECONDS)
+    counted = json.loads(printed)
+    assert simulation.returncode == 0
     assert counted["by_status"] == {"200": 2, "429": 1}
     assert counted["output_tokens"] == sum(usage.completion_tokens for usage in usages)
     assert Decimal(counted["micro_usd"]) > 0

@@ -18,6 +18,7 @@ from breakeven.cloudsim.invoice import PriceList
 from breakeven.cloudsim.serving import Latency
 from breakeven.cloudsim.state import UNLIMITED, Terms
 from breakeven.economics.limits import AccountLimits
+from tests.fakes import child
 
 GPT, MINI, CLAUDE, HAIKU, EMBEDDER = "gpt-sim", "gpt-sim-mini", "claude-sim", "claude-sim-haiku", "embed-sim"
 PRICES = {
@@ -96,10 +97,7 @@ def running(
 def process(*flags: str) -> Iterator[SimulatedCloud]:
     """``breakeven simulate-cloud`` as its users run it."""
     command = [sys.executable, "-m", "breakeven", "simulate-cloud", "--port", "0", "--json", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        try:
-            yield SimulatedCloud(json.loads(child.stdout.readline())["url"])
-        finally:
-            child.terminate()
-            child.wait(10)
+    with child.running(command, stdout=subprocess.PIPE) as simulation:
+        yield SimulatedCloud(json.loads(child.line_of(simulation, simulation.stdout))["url"])
+        simulation.terminate()
+        simulation.wait(30)
