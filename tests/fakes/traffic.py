@@ -11,6 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
+PATIENCE_SECONDS = 60
+
+
 @dataclass(frozen=True)
 class Wish:
     """One call; with ``leave_after`` its caller hangs up once so many bytes of the answer are there."""
@@ -33,7 +36,19 @@ class Got:
 
 
 async def call(url: str, wish: Wish) -> Got:
-    """One call on a connection of its own."""
+    """One call on a connection of its own.
+
+    Raises:
+        AssertionError: there was no answer, or no end of it.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await _exchange(url, wish)
+    except TimeoutError:
+        raise AssertionError(f"{wish} did not end within {PATIENCE_SECONDS} s") from None
+
+
+async def _exchange(url: str, wish: Wish) -> Got:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     body = json.dumps(wish.document).encode()
