@@ -178,7 +178,7 @@ class Simulation:
                 del self._running[key]
                 call, _ = self.pool._running[call_id]
                 self.pool.finish(call_id, self.now, None)
-                self.pool.arrive(replace(call, engaged=True), self.now)
+                self.pool.arrive(replace(call, avoids=call.avoids | {name}), self.now)
 
     @property
     def computed(self) -> int:

@@ -192,10 +192,11 @@ def test_two_engines_keep_their_agents_and_one_that_dies_loses_no_call(demo_mode
             assert all(measured.cached for measured in await wake("ba"))
             assert homes() == before
             dies = 0 if before["a"] == "engine0" else 1
-            under_way = asyncio.create_task(wake("a"))
-            await two.until(lambda: two.busy == 1)
             pid = two.engines[dies].pid
             assert pid is not None
+            os.kill(pid, signal.SIGSTOP)  # so that it says no word before it dies
+            under_way = asyncio.create_task(wake("a"))
+            await two.until(lambda: two.busy == 1)
             os.kill(pid, signal.SIGKILL)
             (moved,) = await under_way
             assert moved.generated == 4

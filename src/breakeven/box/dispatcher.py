@@ -162,7 +162,7 @@ class Dispatcher:
                 tries -= 1
                 if reply is not None or not tries:
                     raise
-                call = replace(call, engaged=True)
+                call = replace(call, avoids=call.avoids | {start.engine})
                 log.warning("%s broke off before it answered; its call goes back to the queue", start.engine)
                 await self._check(backend)
             finally:

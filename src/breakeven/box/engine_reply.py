@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 
 import msgspec
 
 from breakeven.box.pool import Measured
+from breakeven.errors import StreamCut
 from breakeven.providers.base import Reply
 from breakeven.wire.openai_chat import read_usage
 from breakeven.wire.reader import EngineTimings
@@ -18,6 +20,8 @@ KEPT_BYTES = 8192
 """Of an answer's end, where its counts are."""
 _PROGRESS = b'"prompt_progress":{'
 """Cannot be part of generated text, in which quotes are escaped."""
+_OPENING = re.compile(rb'"delta":\{"role":"assistant"(?:,"content":(?:null|""))?\}')
+"""Of an event that only says who speaks, which servers send before or together with the first word."""
 _END = b"data: " + DONE
 _TIMINGS = re.compile(rb'"timings":(\{[^{}]*\})')
 _USAGE = re.compile(rb'"usage":(\{(?:[^{}]|\{[^{}]*\})*\})')
@@ -47,19 +51,26 @@ class EngineReply:
         return self._reply.header(name)
 
     async def begin(self) -> None:
-        """Wait for the end of the prefill: until then a call can still be sent to another engine.
+        """Wait for the first word, or for all of an answer that is no stream: until then a call can be sent again.
 
         Raises:
-            StreamCut: the engine broke off before it generated anything.
+            StreamCut: the engine broke off before it said anything.
         """
-        if self.status == 200 and self._streams:
-            splitter = EventSplitter()
-            async for chunk in self._chunks:
-                events = [event for event in splitter.feed(chunk) if _PROGRESS not in event]
-                if events:
-                    self._begun = b"".join(events) + splitter.rest
-                    break
+        if self.status == HTTPStatus.OK and self._streams:
+            await self._first_word()
+        else:
+            self._begun = b"".join([chunk async for chunk in self._chunks])
         self._first = self._last = self._clock()
+
+    async def _first_word(self) -> None:
+        splitter, held = EventSplitter(), b""
+        async for chunk in self._chunks:
+            events = [event for event in splitter.feed(chunk) if _PROGRESS not in event]
+            held += b"".join(events)
+            if not all(_OPENING.search(event) for event in events):
+                self._begun = held + splitter.rest
+                return
+        raise StreamCut("the engine ended its answer before it said anything", remedy="The call can be sent again.")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives."""

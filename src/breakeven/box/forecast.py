@@ -43,7 +43,7 @@ def forecast(state: PoolState, call: Call, now: Seconds, rules: Rules) -> Foreca
         options = [
             (slot.busy_until, reuse(one, slot, measured[slot.engine], state.copies).seconds, slot)
             for slot in slots.values()
-            if not one.engines or slot.engine in one.engines
+            if state.may_serve(slot.engine, one)
         ]
         found = min(options, key=lambda option: (option[0] + option[1], option[2].key), default=None)
         if found is not None:

@@ -133,7 +133,7 @@ class Pool:
     def arrive(self, call: Call, now: Seconds) -> bool:
         """A call enters the queue; says whether its agent has woken with it."""
         self._waiting[call.id] = call
-        return not call.engaged and self._note_arrival(call, now)
+        return not call.avoids and self._note_arrival(call, now)
 
     def leave(self, call_id: int) -> None:
         """A caller that waited has gone."""

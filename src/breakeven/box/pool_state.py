@@ -35,8 +35,8 @@ class Call:
         chain: the run of an agent's steps it belongs to, if any.
         deadline: when its answer must be complete.
         output_tokens: how much it will probably generate.
-        engines: names of the engines that may serve it; empty for all.
-        engaged: an engine has been asked and failed before it answered; such calls are past refusing.
+        avoids: names of the engines that failed before they answered it; they serve it only when no other is up.
+            A call that has been with an engine is past refusing.
     """
 
     id: int
@@ -47,8 +47,7 @@ class Call:
     chain: str | None = None
     deadline: Seconds | None = None
     output_tokens: Tokens = 0
-    engines: frozenset[str] = frozenset()
-    engaged: bool = False
+    avoids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +156,10 @@ class PoolState:
     wakes: Mapping[str, Seconds] = field(default_factory=dict)
     overflows: bool = False
     file_budget: int = 0
+
+    def may_serve(self, engine: str, call: Call) -> bool:
+        """Whether a call can go to an engine."""
+        return engine not in call.avoids or call.avoids.issuperset(self.engines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ class _Deciding:
 
     def _refusals(self) -> Iterator[Decision]:  # rule 1
         for call in list(self.waiting):
-            if call.deadline is None or call.engaged:
+            if call.deadline is None or call.avoids:
                 continue
             needed = min((self._at_best(call, slot) for slot in self._open_to(call)), default=0.0)
             if self.now + needed > call.deadline:
@@ -383,7 +383,7 @@ class _Deciding:
         return self.state.engines[slot.engine]
 
     def _may_use(self, call: Call, slot: Slot) -> bool:
-        return not call.engines or slot.engine in call.engines
+        return self.state.may_serve(slot.engine, call)
 
     def _open_to(self, call: Call) -> list[Slot]:
         return [slot for slot in self.slots.values() if self._may_use(call, slot)]
