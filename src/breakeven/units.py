@@ -19,6 +19,7 @@ TOKENS_PER_MILLION = Decimal(1_000_000)
 HOURS_PER_MONTH = 730  # 8,760 hours a year over 12; not 30 days
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 GIB = 1024**3
+MIB = 1024**2
 GB = 1000**3
 
 UNKNOWN = "unknown"

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyreqwest.simple.request import pyreqwest_get, pyreqwest_post
 
+from breakeven.box.cache_size import PromptDemand
 from breakeven.box.canary import Canary
 from breakeven.box.engine import Engine, Supervision
 from breakeven.box.engine_log import EngineLog
@@ -73,6 +74,18 @@ def test_it_answers_chats_with_token_counts(demo_model: ModelFile, tmp_path: Pat
         assert (engine.state.phase, engine.context, engine.slots, engine.restarts) == ("ready", 512, 2, 0)
 
     on_engine(demo_model, tmp_path, act)
+
+
+def test_the_cache_of_prompts_is_sized_by_what_the_agents_need(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def session() -> None:
+        demand = PromptDemand(31, 46_500)
+        engine = Engine(EngineSettings(context=512, slots=1), demo_model, tmp_path, demand=lambda: demand)
+        await engine.start()
+        assert engine.cache is not None
+        assert engine.cache.says.startswith(f"{engine.cache.mib:,} MiB: 31 agents of the last day need 1,022 MiB")
+        await engine.stop()
+
+    asyncio.run(session())
 
 
 def test_context_is_never_wider_than_the_model_was_trained_for(demo_model: ModelFile, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any
 
 from breakeven.box.backend import BoxBackend, SlotAccess
+from breakeven.box.cache_size import PromptDemand
 from breakeven.box.engine_reply import EngineReply
 from breakeven.box.forecast import Forecast
 from breakeven.box.kv_files import KvFiles
@@ -122,6 +123,10 @@ class Dispatcher:
         """How long a call would take if it entered now; ``None`` while no engine has been measured."""
         now = self._clock()
         return self.pool.forecast(self._call(read_work(request.path, request.body), request.hints, now), now)
+
+    def demand(self) -> PromptDemand:
+        """The prompts to be kept for the agents at work."""
+        return self.pool.demand(self._clock())
 
     def snapshot(self) -> BoxSnapshot:
         """The pool as it is now."""

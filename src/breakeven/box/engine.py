@@ -23,14 +23,15 @@ import msgspec
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError
 
+from breakeven.box.cache_size import CacheSize, PromptDemand
 from breakeven.box.canary import REQUEST as CANARY_REQUEST
 from breakeven.box.canary import Canary
 from breakeven.box.engine_child import ChildConfig, Failed, Ready, Report
+from breakeven.box.engine_fit import cache_size, kv_bytes_per_token
 from breakeven.box.engine_log import EngineLog
 from breakeven.box.kv_files import KvFiles
 from breakeven.box.models import ModelFile
 from breakeven.config import EngineSettings
-from breakeven.economics.memory import KV_F16_BYTES, KV_Q8_0_BYTES
 from breakeven.errors import EngineUnavailable, ModelFileError
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,9 @@ class Engine:
 
     The address changes with each restart: read `base_url` for every call.
 
+    Args:
+        demand: asked at each load for the prompts to keep, where the size of the cache is not set.
+
     Attributes:
         state: where it stands now.
         restarts: how often the child had to be replaced.
@@ -108,7 +112,7 @@ class Engine:
         pid: process id of the child; ``None`` when there is none.
         canary: what is known of the answer to the canary prompt, if `engine.canary_seconds` is set.
         kv_files: where slots are saved to; ``None`` when they are not.
-        cache_bytes: host memory for prompts evicted from slots.
+        cache: host memory for prompts evicted from slots, as chosen for the latest load; ``None`` before the first.
         kv_bytes_per_token: what one token of a prompt takes there; ``None`` where the model's file does not tell.
         key: secret that calls to `base_url` must present as ``Authorization: Bearer …``, so that nothing else on the
             machine, a page in a browser least of all, uses the engine past the ledger.
@@ -122,6 +126,7 @@ class Engine:
         *,
         kv_files: KvFiles | None = None,
         supervision: Supervision | None = None,
+        demand: Callable[[], PromptDemand] = PromptDemand,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
@@ -134,9 +139,10 @@ class Engine:
         self.key = secrets.token_urlsafe(32)
         self.log = EngineLog(logs)
         self.kv_files = kv_files
-        self.cache_bytes = settings.cache_ram_mib << 20
+        self.cache: CacheSize | None = None
         self.kv_bytes_per_token: int | None = None
         self._settings = settings
+        self._demand = demand
         self._supervision = supervision or Supervision()
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
         self._address: str | None = None
@@ -358,9 +364,8 @@ class Engine:
     def _child_config(self) -> ChildConfig:
         shape = self.model.shape()
         trained_for = shape.context_length
-        self.kv_bytes_per_token = shape.kv_bytes_per_token
-        if self.kv_bytes_per_token is not None and self._settings.kv_quantisation == "q8_0":
-            self.kv_bytes_per_token = round(self.kv_bytes_per_token * KV_Q8_0_BYTES / KV_F16_BYTES)
+        self.kv_bytes_per_token = kv_bytes_per_token(self._settings, shape)
+        self.cache = cache_size(self._settings, shape, self.model.name, self._demand)
         return ChildConfig(
             model_path=str(self.model.path),
             alias=self.model.name,
@@ -369,7 +374,7 @@ class Engine:
             threads=self._settings.threads or default_threads(),
             gpu_layers=self._settings.gpu_layers,
             kv_quantisation=self._settings.kv_quantisation,
-            cache_ram_mib=self._settings.cache_ram_mib,
+            cache_ram_mib=self.cache.mib,
             embeddings=self._settings.embeddings,
             batch=self._settings.batch_tokens,
             slot_files=None if self.kv_files is None else str(self.kv_files.folder),

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
+from breakeven.box.cache_size import CacheSize, PromptDemand, choose_cache_size
 from breakeven.box.fit import Fit, Verdict, fit, shape_of
-from breakeven.box.memory_limit import this_machine
+from breakeven.box.gguf import ModelShape
+from breakeven.box.memory_limit import host_room, this_machine
 from breakeven.box.models import ModelFile
 from breakeven.config import EngineSettings
+from breakeven.economics.memory import KV_F16_BYTES, KV_Q8_0_BYTES, memory_need
+from breakeven.economics.memory import ModelShape as MemoryShape
 from breakeven.errors import ModelFileError
+
+log = logging.getLogger(__name__)
 
 
 def engine_fit(settings: EngineSettings, model: ModelFile) -> Fit:
@@ -22,6 +31,39 @@ def engine_fit(settings: EngineSettings, model: ModelFile) -> Fit:
         context_tokens=min(settings.context, shape.max_context_tokens),
         slots=settings.slots,
     )
+
+
+def kv_bytes_per_token(settings: EngineSettings, shape: ModelShape) -> int | None:
+    """Keys and values of a token as the settings have them kept; ``None`` where the file does not tell."""
+    full = shape.kv_bytes_per_token
+    return full if full is None or settings.kv_quantisation == "f16" else round(full * KV_Q8_0_BYTES / KV_F16_BYTES)
+
+
+def cache_size(settings: EngineSettings, shape: ModelShape, name: str, demand: Callable[[], PromptDemand]) -> CacheSize:
+    """The engine's cache of prompts: as set, else by what the agents need and what is free now.
+
+    Args:
+        demand: the prompts to keep, asked only when the size is not set.
+    """
+    if settings.cache_ram_mib != "auto":
+        return CacheSize(settings.cache_ram_mib, f"{settings.cache_ram_mib:,} MiB, as engine.cache_ram_mib says")
+    try:
+        need = _need(settings, shape_of(shape, name))
+    except ModelFileError:
+        need = shape.tensor_bytes
+    room = host_room(need, gpu_layers=settings.gpu_layers)
+    chosen = choose_cache_size(demand(), kv_bytes_per_token(settings, shape), room)
+    log.info("the cache of prompts gets %s", chosen.says)
+    return chosen
+
+
+def _need(settings: EngineSettings, shape: MemoryShape) -> int:
+    return memory_need(
+        shape,
+        context_tokens=min(settings.context, shape.max_context_tokens),
+        slots=settings.slots,
+        kv_element_bytes=KV_Q8_0_BYTES if settings.kv_quantisation == "q8_0" else KV_F16_BYTES,
+    ).total
 
 
 def finds_room(settings: EngineSettings, answer: Fit) -> bool:

@@ -16,6 +16,7 @@ from breakeven.ledger.records import Locality
 from breakeven.providers.base import Availability, ProviderRequest, Reply
 from breakeven.providers.http import HttpProvider
 from breakeven.providers.keyring import KeyRing
+from breakeven.units import MIB
 from breakeven.wire.request import Dialect
 
 NAME = "engine"
@@ -62,7 +63,7 @@ class EngineBackend:
             self.name,
             slots=engine.slots,
             saves=self.abilities.saves,
-            cache_bytes=engine.cache_bytes,
+            cache_bytes=None if engine.cache is None else engine.cache.mib * MIB,
             kv_bytes_per_token=engine.kv_bytes_per_token,
             began=began,
         )

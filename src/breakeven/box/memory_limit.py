@@ -8,11 +8,10 @@ from importlib import import_module
 
 import psutil
 
+from breakeven.box.cache_size import Room
 from breakeven.box.fit import Capacity
 from breakeven.catalog.machines import WIRED_LIMIT, Machine
-from breakeven.units import GIB
-
-MIB = 1024**2
+from breakeven.units import GIB, MIB
 
 
 def this_machine(*, gpu_layers: int = -1) -> Capacity:
@@ -49,6 +48,13 @@ def listed_machine(machine: Machine) -> Capacity:
     if machine.family == "apple":
         return wired(int(machine.memory_gib.value * GIB), None)
     return Capacity(usable, f"{machine.name}: {machine.memory_gib.source}")
+
+
+def host_room(need_bytes: int, *, gpu_layers: int = -1) -> Room:
+    """Memory of the host now, and what a model takes of it that needs so much in all: nothing where cards hold it."""
+    memory = psutil.virtual_memory()
+    on_cards = 0 if sys.platform == "darwin" or not gpu_layers else sum(_card_bytes())
+    return Room(memory.available, memory.total, max(0, need_bytes - on_cards))
 
 
 def _sysctl_wired_mib() -> int | None:

@@ -7,10 +7,12 @@ carries the decisions out, on real engines or in a simulation, gets the same one
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import inf
 from statistics import median
 
+from breakeven.box.cache_size import PromptDemand
 from breakeven.box.forecast import Forecast, forecast
 from breakeven.box.pool_state import Call, Copy, EngineView, Lease, PoolState, Slot
 from breakeven.box.prefix import Prefix, common_blocks
@@ -231,6 +233,15 @@ class Pool:
             file_budget=self._file_budget,
         )
 
+    def demand(self, now: Seconds) -> PromptDemand:
+        """The prompts of the last hour's agents that came back at least once."""
+        prompts = [agent.tokens for agent in self._active(now) if len(agent.rhythm.wakes) > 1]
+        return PromptDemand(len(prompts), sum(prompts))
+
+    def _active(self, now: Seconds) -> Iterator[_Agent]:
+        since = now - ACTIVE_WITHIN
+        return (a for a in self._agents.values() if a.last_active is not None and a.last_active >= since)
+
     def _overflows(self, now: Seconds) -> bool:
         """Whether the agents' prompts together exceed what the engines keep in memory by themselves."""
         room = 0
@@ -240,9 +251,7 @@ class Pool:
                 return False
             room += engine.facts.cache_bytes
             bytes_per_token = max(bytes_per_token, engine.facts.kv_bytes_per_token)
-        since = now - ACTIVE_WITHIN
-        active = (a.tokens for a in self._agents.values() if a.last_active is not None and a.last_active >= since)
-        return sum(active) * bytes_per_token > room
+        return sum(agent.tokens for agent in self._active(now)) * bytes_per_token > room
 
     def _note_arrival(self, call: Call, now: Seconds) -> bool:
         agent = self._agents.setdefault(call.agent, _Agent())

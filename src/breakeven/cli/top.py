@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from breakeven.box.cache_size import OUTGROWN, PROMPT_CACHE
 from breakeven.cli import console
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def page(url: str, now: Look, before: Look) -> RenderableType:
     boxes = {"this machine": said["box"], **said.get("pools", {})}
     tables = [_box(name, box) for name, box in boxes.items() if box.get("engines")]
     broken = [line for box in boxes.values() for line in _broken(box)]
-    return Group(f"[bold]breakeven[/] {escape(url)}  {state}", rates, *tables, *broken)
+    return Group(f"[bold]breakeven[/] {escape(url)}  {state}", rates, *tables, *_cache(said), *broken)
 
 
 def _box(name: str, box: dict[str, Any]) -> RenderableType:
@@ -126,6 +127,13 @@ def _box(name: str, box: dict[str, Any]) -> RenderableType:
                 escape(slot["kept_for_chain"] or "–"),
             )
     return table
+
+
+def _cache(said: dict[str, Any]) -> list[str]:
+    from rich.markup import escape
+
+    says = str(said["checks"].get(PROMPT_CACHE, ""))
+    return [f"[yellow]![/] {PROMPT_CACHE} {escape(says)}"] if says.startswith(OUTGROWN) else []
 
 
 def _broken(box: dict[str, Any]) -> list[str]:

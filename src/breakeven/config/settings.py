@@ -56,8 +56,9 @@ class EngineSettings(Section):
     kv_quantisation: Literal["f16", "q8_0"] = "f16"
     """How keys and values are kept. `q8_0` takes 53 % of the memory of `f16`, so nearly twice the context or the agents
     find room; it needs flash attention and changes answers a little."""
-    cache_ram_mib: int = Field(default=8192, ge=0)
-    """Host memory for prompts evicted from slots, in MiB; 0 switches the cache off."""
+    cache_ram_mib: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Host memory for prompts evicted from slots, in MiB; 0 switches the cache off. `auto`: what the prompts of the
+    last day's agents need, at least 8192, never more than is free beside the model; chosen when the engine loads."""
     kv_files_mib: int = Field(default=16384, ge=0)
     """Disk for computed prompts that memory cannot keep, in MiB; 0 writes none. The files hold what the prompts said:
     their folder, `kv` in the home folder, is closed to other users and emptied at each start and stop."""

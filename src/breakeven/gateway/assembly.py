@@ -16,6 +16,8 @@ from typing import Literal
 from breakeven.accounts.accounts import Accounts, open_accounts
 from breakeven.accounts.responses import ResponseCache
 from breakeven.accounts.verdicts import NoOthers
+from breakeven.box.cache_size import OUTGROWN, PROMPT_CACHE, outgrown
+from breakeven.box.demand import read_demand
 from breakeven.box.discovery import Found, discover
 from breakeven.box.engine import Engine
 from breakeven.box.engine_fit import fit_notes
@@ -158,6 +160,10 @@ class Assembly:
             state = self.engine.state
             checks["engine"] = f"{state.phase}: {state.reason}" if state.reason else state.phase
             ready = ready and state.phase == "ready"
+            if parts.engine_provider is not None and (cache := self.engine.cache) is not None:
+                demand = parts.engine_provider.dispatcher.demand()
+                too_small = outgrown(demand, self.engine.kv_bytes_per_token, cache.mib)
+                checks[PROMPT_CACHE] = cache.says if too_small is None else f"{OUTGROWN}: {too_small}"
         if parts.keeper is not None:
             checks |= {f"model {name}": words for name, words in parts.keeper.states().items()}
         if parts.accounts.trouble is not None:
@@ -200,7 +206,13 @@ async def assemble(
         engine, provider, model, engine_start = None, None, None, None
         if _wants_engine(settings, found):
             model = await asyncio.to_thread(resolve, settings.engine.model, home, progress)
-            engine = Engine(settings.engine, model, home / "logs", kv_files=KvFiles(home / "kv"))
+            engine = Engine(
+                settings.engine,
+                model,
+                home / "logs",
+                kv_files=KvFiles(home / "kv"),
+                demand=lambda: read_demand(settings.ledger, home, time.time(), provider=ENGINE),
+            )
             engine_start = asyncio.create_task(engine.start())
             stack.push_async_callback(_stop_engine, engine, engine_start)
             provider = EngineProvider(engine, settings.engine)

@@ -36,6 +36,7 @@ from breakeven.ledger.schema import (
     usage_buckets,
 )
 from breakeven.ledger.spans import Span, overlap
+from breakeven.units import Tokens
 
 if TYPE_CHECKING:
     from breakeven.ledger.usage import UsagePart
@@ -189,6 +190,21 @@ class Store:
             if len(found) < READ_PAGE:
                 return
             after = (found[-1]["received_at"], found[-1]["id"])
+
+    def longest_prompts(self, since: float, until: float, *, provider: str) -> dict[str, Tokens]:
+        """The most tokens of a prompt with its answer, by agent, that a provider completed for calls received in
+        ``since <= t < until`` (Unix seconds); calls without an agent are left out.
+
+        Raises:
+            LedgerUnavailable: the database is down or locked.
+        """
+        counts = ("uncached_input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
+        tokens = sum((sa.func.coalesce(attempts.c[name], 0) for name in counts), sa.literal(0))
+        query = sa.select(calls.c.agent, sa.func.max(tokens)).join(attempts, attempts.c.call_id == calls.c.id)
+        query = query.where(calls.c.received_at >= since, calls.c.received_at < until, calls.c.agent.is_not(None))
+        query = query.where(attempts.c.provider == provider, attempts.c.outcome == "completed")
+        with _reporting_outages(), self._engine.connect() as connection:
+            return {agent: int(most) for agent, most in connection.execute(query.group_by(calls.c.agent))}
 
     def insert_buckets(self, batch: Iterable[UsageBucket]) -> int:
         """Add buckets in one transaction. One that is known already changes nothing, unless this report of it holds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from breakeven.box.cache_size import OUTGROWN, PROMPT_CACHE
 from breakeven.box.checkup.facts import AgentFacts, BackendFacts, Facts
 from breakeven.box.checkup.finding import Finding, amber, green, red, unknown
 from breakeven.box.ollama import FOREVER
@@ -154,6 +155,20 @@ def memory_fit(facts: Facts) -> Finding | None:
     if facts.fit.fits:
         return green("memory fit", facts.fit.says)
     return red("memory fit", facts.fit.says, facts.fit.remedy)
+
+
+def prompt_cache(facts: Facts) -> Finding | None:
+    """Whether the engine's cache holds the prompts of all agents at work, by what the running gateway says."""
+    says = facts.gateway.checks.get(PROMPT_CACHE)
+    if says is None:
+        return None
+    if not says.startswith(OUTGROWN):
+        return green(PROMPT_CACHE, says)
+    return amber(
+        PROMPT_CACHE,
+        f"{says.removeprefix(f'{OUTGROWN}: ')}; what it cannot keep goes to disk or is computed again",
+        'Restart breakeven with engine.cache_ram_mib = "auto", or set it as high as that.',
+    )
 
 
 def _long(seconds: float) -> str:
