@@ -30,8 +30,13 @@ def test_everything_else_does() -> None:
         response_key("/v1/chat/completions", REQUEST | {"stream": True}, "engine/demo", "local_only"),
         response_key("/v1/chat/completions", REQUEST, "openai/gpt-6", "local_only"),
         response_key("/v1/chat/completions", REQUEST, "engine/demo", "shareable"),
+        response_key("/v1/chat/completions", REQUEST, "engine/demo", "local_only", task="tag"),
+        response_key("/v1/chat/completions", REQUEST, "engine/demo", "local_only", gates='{"not_empty":true}'),
+        response_key(
+            "/v1/chat/completions", REQUEST, "engine/demo", "local_only", headers={b"anthropic-beta": b"context-1m"}
+        ),
     ]
-    assert len({KEY, *others}) == 6
+    assert len({KEY, *others}) == 9
 
 
 def test_an_answer_lasts_for_its_time() -> None:

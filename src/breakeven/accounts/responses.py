@@ -15,15 +15,29 @@ OVERHEAD_BYTES = 512
 """What an entry costs beyond its answer."""
 
 
-def response_key(endpoint: str, document: Mapping[str, Any], model: str, label: Label) -> str:
-    """Names a request: equal for the same endpoint, content, model and data label, whoever asks.
+def response_key(
+    endpoint: str,
+    document: Mapping[str, Any],
+    model: str,
+    label: Label,
+    *,
+    task: str | None = None,
+    gates: str = "",
+    headers: Mapping[bytes, bytes] | None = None,
+) -> str:
+    """Names a request: equal for the same endpoint, content, model, data label, task and gates, whoever asks.
 
     Args:
         document: the request's JSON; that it streams is part of it, since the answer differs.
         model: provider and model that would be asked first.
         label: of the call's data, so that no answer crosses from one label to the other.
+        task / gates: what the answer was wanted for and what it had to pass, so that none is given where it might not
+            have been good enough.
+        headers: of the request, those that the provider sees.
     """
-    return fingerprint(endpoint.encode(), canonical(document), model.encode(), label.encode())
+    seen = [part for name, value in sorted((headers or {}).items()) for part in (name, value)]
+    parts = (endpoint, model, label, task or "", gates)
+    return fingerprint(canonical(document), *(part.encode() for part in parts), *seen)
 
 
 class ResponseCache:

@@ -45,7 +45,7 @@ def read_labels(headers: Mapping[bytes, bytes], document: Mapping[str, Any], cal
     """
     metadata = document.get("metadata")
     said = dict(metadata) if isinstance(metadata, dict) else {}
-    said.update((k[12:].decode(), v.decode("latin-1")) for k, v in headers.items() if k.startswith(b"x-breakeven-"))
+    said.update((k[12:].decode(), _text(v)) for k, v in headers.items() if k.startswith(b"x-breakeven-"))
     if not said:
         return _fixed_by_key(caller)
 
@@ -68,6 +68,18 @@ def read_labels(headers: Mapping[bytes, bytes], document: Mapping[str, Any], cal
         deadline_seconds=_seconds(label("deadline-seconds")),
         priority=_one_of("priority", label("priority"), get_args(Priority)),
     )
+
+
+def _text(value: bytes) -> str:
+    """A header's text: UTF-8, or latin-1, in which older clients write what is not ASCII.
+
+    >>> _text("Müller".encode()) == _text("Müller".encode("latin-1")) == "Müller"
+    True
+    """
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 @lru_cache(maxsize=256)
