@@ -49,16 +49,20 @@ def _chunk(model: str, **fields: Any) -> bytes:
     return _event({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": model, **fields})
 
 
-def _delta(model: str, delta: dict[str, Any], finish: str | None = None) -> bytes:
-    return _chunk(model, choices=[{"index": 0, "delta": delta, "finish_reason": finish}])
+def _delta(model: str, delta: dict[str, Any], finish: str | None = None, index: int = 0) -> bytes:
+    return _chunk(model, choices=[{"index": index, "delta": delta, "finish_reason": finish}])
 
 
 def stream(model: str) -> list[bytes]:
-    """The events of a good answer."""
+    """The events of a good answer; of two, one after the other, by a model named ``two-choices``."""
     served = f"{model}-served"
     words = [_delta(served, {"content": word}) for word in WORDS]
     ending = [_delta(served, {}, "stop"), _chunk(served, choices=[], usage=USAGE), b"data: [DONE]\n\n"]
-    return [_delta(served, {"role": "assistant", "content": ""}), *words, *ending]
+    first = [_delta(served, {"role": "assistant", "content": ""}), *words]
+    if model.startswith("two-choices"):
+        second = [_delta(served, {"content": "four"}, index=1), _delta(served, {}, "stop", index=1)]
+        ending = [ending[0], *([] if model == "two-choices-cut" else second + ending[1:])]
+    return [*first, *ending]
 
 
 def _completion(model: str) -> bytes:

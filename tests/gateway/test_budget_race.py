@@ -11,11 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import sqlalchemy as sa
 from tests.fakes import cloud
 from tests.fakes.cloud import GPT, SimulatedCloud
+from tests.fakes.upstream import Upstream
 from tests.gateway.conftest import RunningGateway, run_gateway
 from tests.gateway.test_kill import gateway_process
 
@@ -128,6 +130,40 @@ def test_a_spent_budget_that_says_local_is_served_by_the_house(
     answer = gateway.client().chat.completions.with_raw_response.create(**ASKED)
     assert answer.headers["x-breakeven-served-by"] == f"house/{GPT}"
     assert "budget" in answer.headers["x-breakeven-reason"]
+
+
+def test_a_call_that_the_house_takes_over_keeps_its_deadline(
+    serve: Callable[..., RunningGateway], sim: SimulatedCloud, fake: Upstream
+) -> None:
+    settings = document(sim, budgets={"dollar": {"usd": "0.00", "on_exhausted": "local"}})
+    settings["providers"]["house"] = {"base_url": fake.url}
+    settings["models"]["local"] = {"provider": "house", "model": "gated"}
+    settings["tasks"] = {"tag": {"models": ["frontier"], "deadline_seconds": 0.3}}
+    gateway = serve(settings, KEY)
+    with pytest.raises(openai.InternalServerError) as late:
+        gateway.client().chat.completions.create(**{**ASKED, "model": "task:tag"})
+    assert late.value.status_code == 504
+    assert [(attempt.provider, attempt.error) for attempt in gateway.calls()[0].attempts] == [
+        ("house", "deadline_exceeded")
+    ]
+
+
+@pytest.mark.parametrize(("tpm", "limit", "passes"), [(3000, 1900, True), (1000, 400, False)])
+def test_a_key_is_held_to_the_tokens_it_used_not_to_those_it_might_have(
+    serve: Callable[..., RunningGateway], sim: SimulatedCloud, fake: Upstream, tpm: int, limit: int, passes: bool
+) -> None:
+    """The house counts 1,040 tokens for a call that was expected to take some more than its limit of output."""
+    settings = document(sim, keys={"desk": {"secret": "env:DESK_KEY", "tpm": tpm}})
+    settings["providers"]["house"] = {"base_url": fake.url}
+    settings["models"]["local"] = {"provider": "house", "model": "ok"}
+    gateway = serve(settings, KEY | {"DESK_KEY": "desk-secret-of-the-house"})
+    ask = {"model": "local", "messages": ASKED["messages"], "max_tokens": limit}
+    headers = {"authorization": "Bearer desk-secret-of-the-house"}
+    statuses = [
+        httpx.post(f"{gateway.url}/v1/chat/completions", json=ask, headers=headers, timeout=30).status_code
+        for _ in range(2)
+    ]
+    assert statuses == [200, 200 if passes else 429]
 
 
 def test_a_key_over_its_rate_is_told_when_to_come_back(

@@ -86,3 +86,21 @@ def test_calls_in_flight_at_the_end_are_booked(
     (call,) = booked_calls(tmp_path)
     assert call.outcome == "client_left"
     assert call.attempts[0].tokens is not None
+
+
+@pytest.mark.parametrize("door", ["chat/completions", "messages", "responses"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_in_place_of_an_answer_costs_nothing_and_the_next_one_is_asked(
+    serve: Serve, sky: SimulatedCloud, door: str, stream: bool
+) -> None:
+    first, second = ("claude", "gpt") if door == "messages" else ("gpt", "claude")
+    gateway = serve(desk(sky, tasks={"tag": {"models": [first, second]}}), KEYS)
+    sky.order("error-event:0", None)
+    asked = {"input": "hello"} if door == "responses" else {"messages": HELLO, "max_tokens": 50}
+    body = {"model": "task:tag", "stream": stream, **asked}
+    answer = httpx.post(f"{gateway.url}/v1/{door}", json=body, timeout=30)
+    assert (answer.status_code, "server had an error" in answer.text) == (200, False)
+    assert answer.headers["x-breakeven-served-by"].startswith(f"{second}/")
+    failed, completed = gateway.calls()[0].attempts
+    assert (failed.provider, failed.outcome, failed.tokens, failed.cost) == (first, "failed", None, 0)
+    assert (completed.provider, completed.outcome) == (second, "completed")

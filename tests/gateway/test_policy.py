@@ -7,6 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from tests.fakes.cloud import SimulatedCloud
@@ -79,6 +80,25 @@ def test_an_answer_nobody_can_better_is_given_and_marked(serve: Serve, sky: Simu
     raw = ask(gateway)
     assert raw.parse().choices[0].message.content == "one two three"
     assert raw.headers["x-breakeven-gate"] == "matches"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_each_choice_must_pass_the_gates(serve: Serve, sky: SimulatedCloud, fake: Upstream, stream: bool) -> None:
+    gates = {"rejects": ["four"]}
+    gateway = serve(desk(sky, fake, local="two-choices", tasks={"tag": {"gates": gates}}), KEYS)
+    body = json.dumps({"model": "task:tag", "messages": HELLO, "n": 2, "stream": stream}).encode()
+    answer = httpx.post(f"{gateway.url}/v1/chat/completions", content=body, timeout=30)
+    assert (answer.status_code, answer.headers["x-breakeven-served-by"].partition("/")[0]) == (200, "gpt")
+    first, second = gateway.calls()[0].attempts
+    assert (first.error, second.error) == ("gate:rejects", None)
+
+
+def test_an_answer_that_lacks_one_of_its_choices_was_cut(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
+    gateway = serve(desk(sky, fake, local="two-choices-cut"), KEYS)
+    body = json.dumps({"model": "task:tag", "messages": HELLO, "n": 2}).encode()
+    assert post(gateway, "/v1/chat/completions", body)[0] == 200
+    first, second = gateway.calls()[0].attempts
+    assert (first.outcome, second.outcome, second.provider) == ("cut", "completed", "gpt")
 
 
 def test_a_schema_of_the_request_is_a_gate(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
@@ -165,6 +185,19 @@ def test_labels_that_mean_nothing_are_refused_by_name(serve: Serve, sky: Simulat
         assert f"x-breakeven-{name}" in answer["error"]["message"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_label_beyond_ascii_is_booked_as_it_was_meant(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream, encoding: str
+) -> None:
+    gateway = serve(desk(sky, fake), KEYS)
+    headers = {"x-breakeven-agent": "Müller".encode(encoding), "x-breakeven-task": "Größe".encode(encoding)}
+    document = {"model": "local", "messages": HELLO}
+    answer = httpx.post(f"{gateway.url}/v1/chat/completions", json=document, headers=headers, timeout=30)
+    assert answer.status_code == 200
+    (call,) = gateway.calls()
+    assert (call.agent, call.task) == ("Müller", "Größe")
+
+
 def test_a_deadline_ends_the_call_with_its_name(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
     gateway = serve(desk(sky, fake, local="gated"), KEYS)
     with pytest.raises(openai.InternalServerError) as caught:
@@ -198,6 +231,21 @@ def test_the_same_request_gets_the_kept_answer_and_costs_nothing_again(
     assert (one.attempts[0].provider, two.attempts[0].provider) == ("gpt", "cache")
     assert two.attempts[0].cost == 0
     assert len(sky.invoice()["lines"]) == 1
+
+
+def test_an_answer_kept_for_one_task_is_not_given_where_another_has_stricter_gates(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream
+) -> None:
+    task = {"models": ["local", "gpt"], "cache_seconds": 60}
+    tasks = {"tag": task, "route": {**task, "gates": {"rejects": ["one two three"]}}}
+    gateway = serve(desk(sky, fake, tasks=tasks), KEYS)
+    body = json.dumps({"model": "local", "messages": HELLO}).encode()
+    for name in ("tag", "route", "tag"):
+        assert post(gateway, "/v1/chat/completions", body, **{"x-breakeven-task": name})[0] == 200
+    tag, route, again = gateway.calls()
+    assert [attempt.error for attempt in tag.attempts] == [None]
+    assert [attempt.error for attempt in route.attempts] == ["gate:rejects", None]
+    assert [attempt.provider for attempt in again.attempts] == ["cache"]
 
 
 def test_a_plan_is_explained_without_sending(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:

@@ -74,6 +74,7 @@ def carry_out(
     retry: RetryPolicy = TWO_RETRIES,
     breakers: Callable[[Callable[[], float]], Breakers] = lambda clock: Breakers(BreakerPolicy(), clock=clock),
     limits: dict[str, Limits] | None = None,
+    began: float | None = None,
 ) -> Outcome:
     async def work() -> Outcome:
         clock = asyncio.get_running_loop().time
@@ -85,6 +86,7 @@ def carry_out(
             breakers=breakers(clock),
             limiters=limiters,
             retry=retry,
+            began=began,
             clock=clock,
             jitter=lambda: 0.5,
         )
@@ -220,8 +222,9 @@ def test_an_attempt_is_told_how_long_it_has() -> None:
             return await super().__call__(planned, turn)
 
     carry_out(Asking(seconds=2, local=[BAD_GATEWAY, GOOD]), planned(deadline_seconds=10))
+    carry_out(Asking(seconds=2, local=[BAD_GATEWAY, GOOD]), planned(deadline_seconds=10), began=-4.0)
 
-    assert told == [10, 7.5]
+    assert told == [10, 7.5, 6, 3.5]
 
 
 def test_failures_open_the_breaker_and_an_open_one_passes_the_call_on() -> None:

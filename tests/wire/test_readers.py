@@ -16,7 +16,7 @@ from breakeven.wire.dialects import (
     split_whole,
     translator,
 )
-from breakeven.wire.reader import ToolCall
+from breakeven.wire.reader import Answered, ToolCall
 from breakeven.wire.sse import EventSplitter, encode_event
 
 START_USAGE = {
@@ -384,6 +384,59 @@ def test_a_call_that_was_cut_keeps_what_the_model_wrote() -> None:
     assert read.answer is not None
     assert read.answer.tool_calls() == [ToolCall("f", '{"a')]
     assert read.answer.completion()["content"][0]["input"] == {}
+
+
+RESPONSE_USAGE = {"input_tokens": 70, "output_tokens": 9, "total_tokens": 79}
+
+
+@pytest.mark.parametrize("status", ["failed", "incomplete"])
+def test_a_response_that_failed_or_was_cut_short_tells_what_it_used(status: str) -> None:
+    response = {"id": "resp_1", "model": "gpt-6", "status": status, "output": [], "usage": RESPONSE_USAGE}
+    failure = {"error": {"code": "server_error", "message": "out of memory"}} if status == "failed" else {}
+    read = follow("responses", event(type=f"response.{status}", response={**response, **failure}))
+    assert (read.usage, read.model, read.finished) == (TokenCounts(70, output=9), "gpt-6", True)
+    assert read.error == failure.get("error")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "error"),
+    [
+        ("openai", encode_event(b'{"error": {"message": "out of memory", "code": 500}}')),
+        ("anthropic", event(type="error", error={"type": "overloaded_error", "message": "Overloaded"})),
+        ("responses", event(type="error", code="server_error", message="out of memory", param=None)),
+    ],
+)
+def test_an_error_in_place_of_an_answer_starts_none(dialect: Dialect, error: bytes) -> None:
+    read = follow(dialect, error)
+    assert read.error is not None
+    assert not read.started
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic", "responses"])
+def test_what_cannot_be_read_may_have_been_an_answer(dialect: Dialect) -> None:
+    read = follow(dialect, b"data: {not json\n\n")
+    assert read.error is not None
+    assert read.started
+
+
+def test_each_choice_is_an_answer_of_its_own_and_all_must_have_ended() -> None:
+    def piece(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": index, "delta": delta, "finish_reason": finish}
+        return encode_event(json.dumps({"id": "c", "model": "m", "choices": [choice]}).encode())
+
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}
+    read = reader("openai", pass_usage=True, fold=True, choices=3)
+    read.take_all(
+        [piece(0, {"content": "yes"}), piece(0, {}, "stop"), piece(1, {"refusal": "no"}), piece(1, {}, "stop")]
+    )
+    assert not read.finished
+    read.take_all([piece(2, {"tool_calls": [call]}), piece(2, {}, "stop")])
+    assert read.finished
+    assert read.answers() == [
+        Answered("yes", [], "stop"),
+        Answered("", [], "refusal"),
+        Answered("", [ToolCall("f", "{}")], "tool_use"),
+    ]
 
 
 def test_an_empty_stream_is_no_answer() -> None:

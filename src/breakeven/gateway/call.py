@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -34,6 +35,8 @@ from breakeven.wire.body import Json
 from breakeven.wire.request import Dialect, ModelRequest
 
 log = logging.getLogger(__name__)
+FORWARDED: dict[Dialect, bytes] = {"anthropic": b"anthropic-", "openai": b"openai-", "responses": b"openai-"}
+"""Headers that belong to a dialect, passed on unchanged where it is spoken on both sides."""
 _UNHURRIED: AbstractAsyncContextManager[object] = nullcontext()
 
 
@@ -78,6 +81,7 @@ class PlannedCall(ABC):
         )
         self.plan: Plan
         self.completed = False
+        self._began = time.monotonic()
         self._tried: list[str] = []
         self._kept_as: tuple[str, Recorder] | None = None
 
@@ -113,7 +117,18 @@ class PlannedCall(ABC):
             LedgerUnavailable: when it could not be booked.
         """
         self.desk.ledger.check()
-        self.desk.accounts.throttle.admit(self.visit.caller, self.expected_tokens())
+        throttle, caller, expected = self.desk.accounts.throttle, self.visit.caller, self.expected_tokens()
+        throttle.admit(caller, expected)
+        try:
+            await self._serve(receive)
+        finally:
+            throttle.correct(caller, self._used_tokens() - expected)
+
+    def _used_tokens(self) -> int:
+        """Tokens of all attempts, as far as anybody counted or estimated them."""
+        return sum(attempt.tokens.total for attempt in self.booking.attempts if attempt.tokens is not None)
+
+    async def _serve(self, receive: Receive) -> None:
         self.plan = self._plan()
         if self.plan.cache_seconds is not None and await self._given_before():
             return
@@ -152,7 +167,10 @@ class PlannedCall(ABC):
     async def _given_before(self) -> bool:
         """Give the answer that the same request had before, or keep the one that this call will get."""
         first, path = self.plan.attempts[0], self.visit.door.path
-        key = response_key(path, self.document(), f"{first.provider}/{first.model}", self.plan.label)
+        key = response_key(
+            path, self.document(), f"{first.provider}/{first.model}", self.plan.label,
+            task=self.plan.task, gates=self.plan.gates.model_dump_json(), headers=self.forwarded(),
+        )  # fmt: skip
         answer = self.desk.responses.get(key)
         if answer is None:
             self._kept_as = key, self.delivery.record()
@@ -181,6 +199,7 @@ class PlannedCall(ABC):
             limiters=runtime.limiters,
             retry=runtime.retry,
             tokens=self.expected_tokens(),
+            began=self._began,
         )
         return outcome.ended
 
@@ -211,6 +230,11 @@ class PlannedCall(ABC):
             if self._kept_as is not None and self.plan.cache_seconds is not None:
                 key, recorder = self._kept_as
                 self.desk.responses.put(key, recorder.answer(), self.plan.cache_seconds)
+
+    def forwarded(self) -> dict[bytes, bytes]:
+        """Headers of the client's dialect."""
+        prefix = FORWARDED[self.visit.door.dialect]
+        return {name: value for name, value in self.visit.headers.items() if name.startswith(prefix)}
 
     async def reserve(self, route: Route) -> Reservation:
         """Hold the most that an attempt can cost in every budget that covers it; errors as ``Accounts.reserve``."""

@@ -35,8 +35,6 @@ from breakeven.wire.sse import EventSplitter
 
 PREFIX_CHARACTERS = 65_536
 """Of a prompt's beginning, as much as the box's scheduler gets to see."""
-FORWARDED: dict[Dialect, bytes] = {"anthropic": b"anthropic-", "openai": b"openai-", "responses": b"openai-"}
-"""Headers that belong to a dialect, passed on unchanged where it is spoken on both sides."""
 _FINISH: dict[str | None, gates.Finish] = {
     "stop": "stop", "length": "length", "tool_use": "tool_calls", "content_filter": "content_filter"
 }  # fmt: skip
@@ -107,7 +105,10 @@ class Generation(PlannedCall):
             return Failed(error)
         answer = _Answer(
             route, planned.reason, dialect,
-            dialects.reader(dialect, pass_usage=self._request.wants_usage, fold=not passing or self._gated),
+            dialects.reader(
+                dialect, pass_usage=self._request.wants_usage, fold=not passing or self._gated,
+                choices=self._request.choices,
+            ),
         )  # fmt: skip
         reader = answer.reader
         reader.tier = self._request.tier
@@ -134,7 +135,7 @@ class Generation(PlannedCall):
         except (BreakevenError, TimeoutError) as raised:
             fault = raised if isinstance(raised, BreakevenError) else self.overdue(route)
             outcome = _outcome(fault, reader)
-            used = reader if outcome == "cut" or may_be_billed(route, fault) else None
+            used = reader if outcome == "cut" or reader.usage is not None or may_be_billed(route, fault) else None
             await self.book(exchange.observe(outcome, used, fault.code), reservation, route)
             return Failed(fault, self.delivery.begun)
         except Exception:
@@ -193,8 +194,7 @@ class Generation(PlannedCall):
         )  # fmt: skip
         headers = {}
         if dialect == self._request.dialect:
-            prefix = FORWARDED[dialect]
-            headers = {k.decode(): v.decode("latin-1") for k, v in self.visit.headers.items() if k.startswith(prefix)}
+            headers = {k.decode(): v.decode("latin-1") for k, v in self.forwarded().items()}
         local = provider.locality == "local"
         prompt = self._request.prefix_text(PREFIX_CHARACTERS) if local else ""
         return ProviderRequest(
@@ -240,15 +240,20 @@ class Generation(PlannedCall):
         answer.ending = reader.ending if translator is None else translator.feed([reader.ending]) + translator.end()
 
     def _judge(self, reader: StreamReader) -> gates.Failed | None:
-        if reader.answer is None or not self._gated:
+        """The first gate that any of the choices does not pass: a caller may take whichever it likes."""
+        if not self._gated:
             return None
-        answer = gates.AnswerFacts(
-            text=reader.answer.text(),
-            tool_calls=tuple((call.name, call.arguments) for call in reader.answer.tool_calls()),
-            finish=_FINISH.get(reader.finish, "other"),
-            refused=reader.finish == "refusal",
-        )
-        return gates.verdict(answer, self.plan.gates, requested_schema(self._request))
+        schema = requested_schema(self._request)
+        for answered in reader.answers():
+            answer = gates.AnswerFacts(
+                text=answered.text,
+                tool_calls=tuple((call.name, call.arguments) for call in answered.tool_calls),
+                finish=_FINISH.get(answered.finish, "other"),
+                refused=answered.finish == "refusal",
+            )
+            if (failed := gates.verdict(answer, self.plan.gates, schema)) is not None:
+                return failed
+        return None
 
 
 async def _events(reply: Reply, dialect: Dialect, provider: str) -> AsyncIterator[list[bytes]]:

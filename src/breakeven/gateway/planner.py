@@ -78,7 +78,7 @@ class Planner:
         again = plan(facts, self._settings, [self._state(self._table.find(LOCAL), facts, labels, entitled)])
         reason = f"the budget for {', '.join(refused)} is spent"
         local = tuple(replace(one, reason=reason) for one in again.attempts if one.locality == "local")
-        return replace(again, attempts=local, task=tried.task, gates=tried.gates) if local else None
+        return replace(tried, attempts=local, set_aside=again.set_aside) if local else None
 
     def _state(self, route: Route, facts: CallFacts, labels: Labels, entitled: Terms) -> TargetState:
         """How a target stands. Forecasts and prices are looked up where a rule asks for them, and not for each call."""

@@ -139,6 +139,7 @@ async def run(
     limiters: Limiters,
     retry: RetryPolicy,
     tokens: int = 0,
+    began: float | None = None,
     clock: Clock = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Jitter = random.random,
@@ -147,13 +148,15 @@ async def run(
 
     Args:
         tokens: what an attempt is expected to use, prompt and output, for the providers' limits.
+        began: when the deadline began to run, by ``clock``; now by default. A call that is planned twice has one.
 
     Raises:
         BreakevenError: the plan's refusal, when it has no targets.
     """
     if (refusal := plan.refusal()) is not None:
         raise refusal
-    deadline = None if plan.deadline_seconds is None else clock() + plan.deadline_seconds
+    since = clock() if began is None else began
+    deadline = None if plan.deadline_seconds is None else since + plan.deadline_seconds
     state = _Run(plan, attempt, breakers, limiters, retry, tokens, clock, sleep, jitter, deadline)
     *earlier, last = plan.attempts
     for planned in earlier:

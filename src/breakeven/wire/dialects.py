@@ -20,7 +20,7 @@ from breakeven.wire.openai_stream import ChatReader
 from breakeven.wire.reader import StreamReader
 from breakeven.wire.request import Dialect, ModelRequest
 from breakeven.wire.responses_stream import ResponseReader
-from breakeven.wire.sse import encode_event
+from breakeven.wire.sse import DONE, encode_event
 from breakeven.wire.translation.chat_to_messages import chat_to_messages
 from breakeven.wire.translation.chat_to_responses import chat_to_responses
 from breakeven.wire.translation.events import Chained, EventTranslator
@@ -176,17 +176,18 @@ def count_document(tokens: int) -> Json:
     return {"input_tokens": tokens}
 
 
-def reader(dialect: Dialect, *, pass_usage: bool, fold: bool) -> StreamReader:
+def reader(dialect: Dialect, *, pass_usage: bool, fold: bool, choices: int = 1) -> StreamReader:
     """A reader for an upstream's stream.
 
     Args:
         dialect: the upstream's.
         pass_usage: whether the client wants the usage that only chat completions keep back by default.
         fold: whether to keep the whole answer, for a client that did not ask for a stream or for gates.
+        choices: answers asked for, which only chat completions have more than one of.
     """
     match dialect:
         case "openai":
-            return ChatReader(pass_usage=pass_usage, fold=fold)
+            return ChatReader(pass_usage=pass_usage, fold=fold, choices=choices)
         case "anthropic":
             return MessageReader(fold=fold)
         case "responses":
@@ -271,7 +272,7 @@ def split_whole(dialect: Dialect, completion: Json) -> list[bytes]:
 def _split_whole(dialect: Dialect, completion: Json) -> list[bytes]:
     match dialect:
         case "openai":
-            return [encode_event(encode(chunk)) for chunk in openai_chat.as_stream(completion)]
+            return [*(encode_event(encode(chunk)) for chunk in openai_chat.as_stream(completion)), encode_event(DONE)]
         case "anthropic":
             return [anthropic_stream.encode_event(event) for event in anthropic_messages.as_stream(completion)]
         case "responses":

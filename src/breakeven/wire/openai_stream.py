@@ -9,7 +9,7 @@ import msgspec
 from breakeven.wire.body import MISSHAPEN, Json, as_text
 from breakeven.wire.openai_chat import read_usage
 from breakeven.wire.openai_quirks import CallNumbers, plain
-from breakeven.wire.reader import EngineTimings, Finish, StreamReader, ToolCall, other_tier
+from breakeven.wire.reader import Answered, EngineTimings, Finish, StreamReader, ToolCall, other_tier
 from breakeven.wire.sse import DONE, encode_event, event_data
 
 _decode = msgspec.json.Decoder().decode
@@ -75,11 +75,17 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 class ChatReader(StreamReader):
-    """Follows a stream of chat chunks."""
+    """Follows a stream of chat chunks.
 
-    def __init__(self, *, pass_usage: bool, fold: bool) -> None:
-        super().__init__(AnswerFold() if fold else None, _DONE_EVENT)
+    Args:
+        choices: answers asked for.
+    """
+
+    def __init__(self, *, pass_usage: bool, fold: bool, choices: int = 1) -> None:
+        self._fold = AnswerFold() if fold else None
+        super().__init__(self._fold, _DONE_EVENT)
         self._pass_usage = pass_usage
+        self._open = set(range(choices))
         self._calls_tools = False
         self._refuses = False
 
@@ -91,7 +97,6 @@ class ChatReader(StreamReader):
         if data == DONE:
             self.done = self.finished = True
             return None
-        self.started = True
         whole: Json = {}
         try:
             if self.answer is None:
@@ -104,7 +109,9 @@ class ChatReader(StreamReader):
             return None
         if chunk.error is not None:
             self.error = chunk.error if isinstance(chunk.error, dict) else {"message": str(chunk.error)}
+            self.usage = read_usage(chunk.usage) or self.usage
             return None
+        self.started = True
         if self.answer is not None:
             self.answer.add(whole)
         return event if self._note(chunk) else None
@@ -132,8 +139,9 @@ class ChatReader(StreamReader):
                     self.generating = True
                     self.text_characters += size
             if choice.finish_reason is not None:
-                self.finished = True
-                self.finish = self._finish(choice.finish_reason)
+                self._open.discard(choice.index)
+                self.finished = not self._open
+                self.finish = _finish(choice.finish_reason, calls_tools=self._calls_tools, refuses=self._refuses)
         if chunk.timings is not None:
             self.timings = EngineTimings.read(chunk.timings) or self.timings
         if chunk.usage is None:
@@ -141,14 +149,20 @@ class ChatReader(StreamReader):
         self.usage = read_usage(chunk.usage) or self.usage
         return bool(chunk.choices) or self._pass_usage
 
-    def _finish(self, reason: str) -> Finish:
-        """Why generation ended. A forced call of a tool may be reported as a plain stop, a refusal always is."""
-        finish = _FINISH.get(reason, "stop")
-        if finish != "stop":
-            return finish
-        if self._refuses:
-            return "refusal"
-        return "tool_use" if self._calls_tools else "stop"
+    def answers(self) -> list[Answered]:
+        """The answers so far, one for each choice that was asked for; empty when they were not kept."""
+        several = [] if self._fold is None else self._fold.answers()
+        return several if len(several) > 1 else super().answers()
+
+
+def _finish(reason: str, *, calls_tools: bool, refuses: bool) -> Finish:
+    """Why generation ended. A forced call of a tool may be reported as a plain stop, a refusal always is."""
+    finish = _FINISH.get(reason, "stop")
+    if finish != "stop":
+        return finish
+    if refuses:
+        return "refusal"
+    return "tool_use" if calls_tools else "stop"
 
 
 class AnswerFold:
@@ -191,16 +205,35 @@ class AnswerFold:
 
     def text(self) -> str:
         """The first choice's text, reasoning left out."""
-        return as_text(plain(self._first()).get("content"))
+        return _text(self._first())
 
     def tool_calls(self) -> list[ToolCall]:
         """The tools the first choice calls."""
-        calls = self._first().get("tool_calls") or []
-        return [ToolCall(call["function"]["name"], call["function"]["arguments"]) for call in calls]
+        return _tool_calls(self._first())
+
+    def answers(self) -> list[Answered]:
+        """Each choice by itself."""
+        answers = []
+        for index in sorted(self._choices):
+            choice = self._choices[index]
+            message, reason = choice["message"], choice["finish_reason"]
+            calls, refuses = _tool_calls(message), bool(message.get("refusal"))
+            finish = None if reason is None else _finish(reason, calls_tools=bool(calls), refuses=refuses)
+            answers.append(Answered(_text(message), calls, finish))
+        return answers
 
     def _first(self) -> Json:
         message: Json = self._choices[min(self._choices)]["message"] if self._choices else {}
         return message
+
+
+def _text(message: Json) -> str:
+    return as_text(plain(message).get("content"))
+
+
+def _tool_calls(message: Json) -> list[ToolCall]:
+    calls = message.get("tool_calls") or []
+    return [ToolCall(call["function"]["name"], call["function"]["arguments"]) for call in calls]
 
 
 def _merge_message(message: Json, delta: Json, numbers: CallNumbers) -> None:

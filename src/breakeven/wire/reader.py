@@ -44,6 +44,14 @@ class ToolCall(NamedTuple):
     arguments: str
 
 
+class Answered(NamedTuple):
+    """One of the answers that a request got: its text, the tools it calls, and why it ended."""
+
+    text: str
+    tool_calls: list[ToolCall]
+    finish: Finish | None
+
+
 class Fold(Protocol):
     """Folds the events of a stream into the one answer they stand for."""
 
@@ -90,9 +98,9 @@ class StreamReader:
         model: the model the server says it used.
         tier: what it says it bills by, where that is not its standard tier; until it does, what it was asked for.
         finish: why generation ended, once it has.
-        finished: whether every event arrived up to the reason why generation ended.
+        finished: whether every event arrived up to the reason why generation ended, of each choice.
         done: whether the event that closes the stream arrived.
-        started: whether any event of the answer arrived.
+        started: whether any event of the answer arrived; an error in its place is none.
         generating: whether generated text (or a tool call) has arrived.
         error: the error object, if the server sent one mid-stream.
         text_characters: characters of generated text so far, for an estimate when nobody counts.
@@ -119,6 +127,12 @@ class StreamReader:
         """Note one event; return the bytes to pass on, or ``None`` to hold them back."""
         raise NotImplementedError
 
+    def answers(self) -> list[Answered]:
+        """The answers so far, one for each choice that was asked for; empty when they were not kept."""
+        if self.answer is None:
+            return []
+        return [Answered(self.answer.text(), self.answer.tool_calls(), self.finish)]
+
     def take_all(self, events: list[bytes]) -> bytes:
         """Note events up to the first that ends the stream, well or badly; return the bytes to pass on."""
         passed = []
@@ -135,4 +149,5 @@ class StreamReader:
             self.text_characters += characters
 
     def _broken(self, expected: str, error: Exception) -> None:
+        self.started = True  # what cannot be read may be an answer, and billed
         self.error = {"message": f"the upstream sent an event that is no {expected}: {error}"}

@@ -73,6 +73,9 @@ class ResponseReader(StreamReader):
         if read.type in ("error", "response.failed") or read.error is not None:
             failed = read.error or (read.response.error if read.response is not None else None)
             self.error = failed if isinstance(failed, dict) else {"message": str(read.message), "code": read.code}
+            if read.response is not None:
+                self._note_response(read.response)
+                self.finished = self.usage is not None
             return None
         self.started = True
         self._note(read)
@@ -85,15 +88,18 @@ class ResponseReader(StreamReader):
 
     def _note(self, event: _Event) -> None:
         if event.response is not None:
-            self.model = event.response.model or self.model
-            if event.response.service_tier is not None:
-                self.tier = other_tier(event.response.service_tier)
-            self.usage = read_usage(event.response.usage) or self.usage
+            self._note_response(event.response)
         if isinstance(event.delta, str) and not event.type.startswith("response.audio."):
             self._generated(len(event.delta))
             self._refuses = self._refuses or event.type == "response.refusal.delta"
         if event.item is not None:
             self._note_item(event.type, event.item)
+
+    def _note_response(self, response: _Response) -> None:
+        self.model = response.model or self.model
+        if response.service_tier is not None:
+            self.tier = other_tier(response.service_tier)
+        self.usage = read_usage(response.usage) or self.usage
 
     def _note_item(self, kind: str, item: _Item) -> None:
         if item.type in _OWN_CALLS:
