@@ -33,7 +33,8 @@ from breakeven.ledger.records import Attempt, Call, Outcome
 CALLS = 5000
 CONCURRENCY = 64
 MICRO = 1_000_000
-KEYS = {"gpt": "sk-first", "gpt-too": "sk-second", "claude": "sk-ant-third"}
+KEYS = {"gpt": "sk-first", "gpt-2": "sk-fourth", "gpt-too": "sk-second", "claude": "sk-ant-third"}
+"""By the variable that holds them. ``gpt`` and ``gpt-2`` are two keys of one provider."""
 FAULTS = {
     "429": 0.01, "429:0": 0.01, "500": 0.01, "503": 0.01, "529": 0.01, "slow:0.02": 0.01,
     "cut:0": 0.01, "cut:2": 0.01, "cut:6": 0.02, "truncated": 0.01, "stall:4": 0.005, "error-event:3": 0.01,
@@ -57,7 +58,7 @@ NOTHING = Counts(0, 0, 0, 0, 0, Decimal(0))
 
 @dataclass
 class Reconciliation:
-    """How the books and the invoices compare, by provider.
+    """How the books and the invoices compare, by provider and key.
 
     Attributes:
         agreed: attempts whose counts the provider reported, each with its line.
@@ -94,14 +95,15 @@ def reconcile(calls: Iterable[Call], lines: Iterable[dict[str, Any]]) -> Reconci
     for line in lines:
         by_call[line["user"], names[line["key"]]].append(line)
     for call in calls:
-        for provider in KEYS:
-            attempts = [a for a in call.attempts if a.provider == provider and a.tokens is not None]
-            _match(found, attempts, by_call.pop((call.agent or "", provider), []), provider)
+        for name in KEYS:
+            own = [a for a in call.attempts if a.locality == "remote" and a.provider_key == f"env:{name}"]
+            attempts = [attempt for attempt in own if attempt.tokens is not None]
+            _match(found, attempts, by_call.pop((call.agent or "", name), []), name)
     found.unaccounted += [line for left in by_call.values() for line in left]
     return found
 
 
-def _match(found: Reconciliation, attempts: list[Attempt], lines: list[dict[str, Any]], provider: str) -> None:
+def _match(found: Reconciliation, attempts: list[Attempt], lines: list[dict[str, Any]], key: str) -> None:
     open_lines = list(lines)
     guesses = [attempt for attempt in attempts if attempt.counted_by == "estimate"]
     for attempt in attempts:
@@ -112,15 +114,15 @@ def _match(found: Reconciliation, attempts: list[Attempt], lines: list[dict[str,
             found.overbooked.append(attempt)
             continue
         open_lines.remove(line)
-        found.agreed[provider] += 1
-        found.agreed_sums[provider] = _sum((found.agreed_sums[provider], booked(attempt)))
+        found.agreed[key] += 1
+        found.agreed_sums[key] = _sum((found.agreed_sums[key], booked(attempt)))
     for line in open_lines:
         if not guesses:
             found.unaccounted.append(line)
             continue
         guess = min(guesses, key=lambda attempt: abs(booked(attempt).micro_usd - billed(line).micro_usd))
         guesses.remove(guess)
-        found.estimated[provider].append((booked(guess), billed(line)))
+        found.estimated[key].append((booked(guess), billed(line)))
     found.unbilled += guesses
 
 
@@ -174,9 +176,15 @@ def configuration(sim: SimulatedCloud, house: SimulatedCloud) -> dict[str, Any]:
         return {**{name: str(getattr(prices, name)) for name in names}, "source": "test", "effective": "2026-01-01"}
 
     return {
-        "policy": {"default_data": "shareable", "retries": 2, "backoff_seconds": 0.01, "breaker_failures": 1000},
+        "policy": {
+            "default_data": "shareable",
+            "retries": 2,
+            "backoff_seconds": 0.01,
+            "breaker_failures": 1000,
+            "key_cooldown_seconds": 0.05,
+        },
         "providers": {
-            "gpt": {**openai, "key": "env:gpt"},
+            "gpt": {**openai, "keys": ["env:gpt", "env:gpt-2"]},
             "gpt-too": {**openai, "key": "env:gpt-too"},
             "claude": {**common, "base_url": sim.url + "/v1", "dialect": "anthropic", "key": "env:claude"},
             "house": {"base_url": f"{house.url}/v1", "locality": "local", "key": "env:gpt"},
@@ -233,12 +241,13 @@ def test_the_books_agree_with_the_invoices(tmp_path: Path) -> None:
     assert found.unaccounted == []
     assert found.overbooked == []
     assert all(attempt.outcome in ("failed", "client_left") for attempt in found.unbilled)
-    for provider, secret in KEYS.items():
+    assert min(found.agreed[name] for name in KEYS) > 100
+    for name, secret in KEYS.items():
         owed = [total for total in done.totals if total["key"] == key_name(secret)]
-        estimates = found.estimated[provider]
+        estimates = found.estimated[name]
         guessed, charged = ([pair[side] for pair in estimates] for side in (0, 1))
-        assert found.agreed[provider] + len(estimates) == sum(total["requests"] for total in owed)
-        assert found.agreed_sums[provider] == _minus(_sum(billed(total) for total in owed), _sum(charged))
+        assert found.agreed[name] + len(estimates) == sum(total["requests"] for total in owed)
+        assert found.agreed_sums[name] == _minus(_sum(billed(total) for total in owed), _sum(charged))
         for guess, charge in estimates:
             assert _prompt(guess) == pytest.approx(_prompt(charge), rel=0.35, abs=10)
         assert _prompt(_sum(guessed)) == pytest.approx(_prompt(_sum(charged)), rel=0.05)

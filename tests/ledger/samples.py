@@ -44,6 +44,7 @@ def local_attempt(number: int = 1, **changes: Any) -> Attempt:
 def remote_attempt(number: int = 1, **changes: Any) -> Attempt:
     fields: dict[str, Any] = {
         "provider": "openai",
+        "provider_key": "env:OPENAI_API_KEY",
         "locality": "remote",
         "model_asked": "gpt-6",
         "model_served": "gpt-6-2026-05",

@@ -96,7 +96,7 @@ def test_an_answer_that_nobody_counted_is_unknown() -> None:
 
 def test_the_last_attempt_carries_the_call() -> None:
     rollup = Rollup([call("a", local_attempt(outcome="failed"), remote_attempt(2))])
-    assert [(key[3], key[5], key[6], row["calls"], row["escalations"]) for key, row in rollup.totals.items()] == [
+    assert [(key[4], key[6], key[7], row["calls"], row["escalations"]) for key, row in rollup.totals.items()] == [
         ("local", "failed", False, 0, 0),
         ("remote", "completed", True, 1, 1),
     ]

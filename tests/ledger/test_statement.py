@@ -100,6 +100,22 @@ def test_an_escalated_call_is_paid_twice_and_compared_once() -> None:
     assert (found.tokens.total, found.discarded_tokens.total) == (1500, 1500)
 
 
+def test_what_is_invoiced_is_told_by_key_discarded_attempts_included() -> None:
+    found = stated(
+        [
+            call("a", remote_attempt(), remote_attempt(2, provider_key="env:SECOND")),
+            call("b", local_attempt(), remote_attempt(2)),
+            call("c", remote_attempt(provider_key=None, money=Money())),
+        ]
+    )
+    bill = Decimal("0.0041")
+    assert [(row.provider, row.provider_key, row.attempts, row.tokens, row.billed) for row in found.invoiced] == [
+        ("openai", None, 1, 1500, Sum(Decimal(0), 1)),
+        ("openai", "env:OPENAI_API_KEY", 2, 3000, Sum(2 * bill, 0)),
+        ("openai", "env:SECOND", 1, 1500, Sum(bill, 0)),
+    ]
+
+
 def test_avoided_is_the_counterfactual_of_local_calls_less_their_full_cost() -> None:
     found = stated([call("a"), call("b", remote_attempt())])
     cost = Decimal("0.00001275") + Decimal("0.0000009") + Decimal("0.000126838")

@@ -331,6 +331,28 @@ def test_a_ledger_of_the_first_revision_keeps_its_calls(settings: LedgerSettings
     assert attempt.durations == Durations(total=2.5)
 
 
+def test_totals_from_before_keys_were_told_apart_keep_their_sums(settings: LedgerSettings, tmp_path: Path) -> None:
+    engine = database.connect(settings, tmp_path)
+    config = Config()
+    config.set_main_option("script_location", str(Path(breakeven.ledger.migrations.__file__).parent))
+    keyless = [call("a"), call("b", remote_attempt(provider_key=None))]
+    columns = [column for column in schema.daily_totals.columns if column.name != "provider_key"]
+    table = sa.table("daily_totals", *(sa.column(column.name, column.type) for column in columns))
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        for row in Rollup(keyless).total_rows():
+            connection.execute(table.insert(), {column.name: row[column.name] for column in columns})
+    engine.dispose()
+    store = Store.open(settings, tmp_path)
+    totals, _ = store.daily(FIRST, LAST)
+    assert {total.provider_key for total in totals} == {""}
+    store.insert([call("c", remote_attempt(provider_key="env:SECOND"))])
+    totals, _ = store.daily(FIRST, LAST)
+    store.close()
+    assert stored(totals) == recomputed([*keyless, call("c", remote_attempt(provider_key="env:SECOND"))])
+
+
 def test_writers_in_parallel_count_every_call_once(settings: LedgerSettings, tmp_path: Path) -> None:
     Store.open(settings, tmp_path).close()
     same = [call(f"shared-{n}", at=NOVEMBER + n) for n in range(50)]

@@ -13,7 +13,7 @@ import pytest
 from breakeven.errors import RateLimited
 from breakeven.providers.base import ProviderRequest
 from breakeven.providers.http import HttpProvider
-from breakeven.providers.keyring import KeyRing
+from breakeven.providers.keyring import Key, KeyRing
 
 STATUS = {
     "sk-fine": 200,
@@ -63,14 +63,15 @@ class Timeouts:
     connect_seconds = first_byte_seconds = stall_seconds = 10.0
 
 
-def ask(server: Server, *keys: str, calls: int = 1) -> list[int]:
+def ask(server: Server, *keys: str, calls: int = 1, told: list[str] | None = None) -> list[int]:
     async def work() -> list[int]:
         url = f"http://127.0.0.1:{server.server_port}"
-        ring = KeyRing("cloud", keys)
+        ring = KeyRing("cloud", [Key(f"env:{key.removeprefix('sk-').upper()}", key) for key in keys])
+        asked_with = [].append if told is None else told.append
         provider = HttpProvider("cloud", base_url=lambda: url, locality="local", timeouts=Timeouts(), keys=ring)
         statuses = []
         for _ in range(calls):
-            async with provider.send(ProviderRequest("/chat/completions", b"{}")) as reply:
+            async with provider.send(ProviderRequest("/chat/completions", b"{}", asked_with=asked_with)) as reply:
                 statuses.append(reply.status)
         await provider.close()
         return statuses
@@ -79,7 +80,9 @@ def ask(server: Server, *keys: str, calls: int = 1) -> list[int]:
 
 
 def test_the_next_key_answers_and_the_one_turned_away_is_not_asked_again(server: Server) -> None:
-    assert ask(server, "sk-limited", "sk-revoked", "sk-fine", calls=3) == [200, 200, 200]
+    told: list[str] = []
+    assert ask(server, "sk-limited", "sk-revoked", "sk-fine", calls=3, told=told) == [200, 200, 200]
+    assert told == ["env:LIMITED", "env:REVOKED", "env:FINE", "env:FINE", "env:FINE"]
     assert server.seen == ["sk-limited", "sk-revoked", "sk-fine", "sk-fine", "sk-fine"]
 
 

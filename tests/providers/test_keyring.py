@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from breakeven.errors import RateLimited
-from breakeven.providers.keyring import KeyRing
+from breakeven.providers.keyring import Key, KeyRing
+
+A, B, C = (Key(f"env:{name.upper()}", f"sk-{name}") for name in "abc")
 
 
 class Clock:
@@ -16,30 +18,30 @@ class Clock:
 
 
 def test_calls_take_turns_with_the_keys() -> None:
-    ring = KeyRing("cloud", ["a", "b", "a"])
-    assert [ring.take() for _ in range(4)] == ["a", "b", "a", "b"]
+    ring = KeyRing("cloud", [A, B, Key("env:A_TOO", "sk-a")])
+    assert [ring.take() for _ in range(4)] == [A, B, A, B]
 
 
 def test_a_key_that_was_limited_rests_as_long_as_asked_and_a_refused_one_for_the_cooldown() -> None:
     clock = Clock()
-    ring = KeyRing("cloud", ["a", "b", "c"], cooldown=60, clock=clock)
-    ring.note("a", 429, "5")
-    ring.note("b", 401)
-    ring.note("c", 500)
+    ring = KeyRing("cloud", [A, B, C], cooldown=60, clock=clock)
+    ring.note(A, 429, "5")
+    ring.note(B, 401)
+    ring.note(C, 500)
 
-    assert [ring.take() for _ in range(2)] == ["c", "c"]
+    assert [ring.take() for _ in range(2)] == [C, C]
     assert ring.resting == 2
     clock.now = 5
-    assert {ring.take() for _ in range(2)} == {"a", "c"}
+    assert {ring.take() for _ in range(2)} == {A, C}
     clock.now = 60
-    assert {ring.take() for _ in range(3)} == {"a", "b", "c"}
+    assert {ring.take() for _ in range(3)} == {A, B, C}
 
 
 def test_when_all_rest_the_error_says_until_when_and_shows_no_key() -> None:
     clock = Clock()
-    ring = KeyRing("cloud", ["sk-a", "sk-b"], clock=clock)
-    ring.note("sk-a", 429, "20")
-    ring.note("sk-b", 429, "7")
+    ring = KeyRing("cloud", [A, B], clock=clock)
+    ring.note(A, 429, "20")
+    ring.note(B, 429, "7")
 
     with pytest.raises(RateLimited, match="all 2 keys") as caught:
         ring.take()
@@ -48,17 +50,17 @@ def test_when_all_rest_the_error_says_until_when_and_shows_no_key() -> None:
 
 
 def test_a_single_key_never_rests_and_no_key_is_none() -> None:
-    ring = KeyRing("cloud", ["a"])
-    ring.note("a", 429, "20")
-    assert ring.take() == "a"
+    ring = KeyRing("cloud", [A])
+    ring.note(A, 429, "20")
+    assert ring.take() == A
     assert KeyRing("local").take() is None
 
 
 @pytest.mark.parametrize("nonsense", ["\u00b2", "9" * 400, "-5", "soon"])
 def test_a_rest_that_means_nothing_is_the_cooldown(nonsense: str) -> None:
     clock = Clock()
-    ring = KeyRing("p", ["a", "b"], 60, clock)
-    assert ring.note("a", 429, nonsense)
-    assert ring.take() == ring.take() == "b"
+    ring = KeyRing("p", [A, B], 60, clock)
+    assert ring.note(A, 429, nonsense)
+    assert ring.take() == ring.take() == B
     clock.now = 61
-    assert {ring.take() for _ in range(2)} == {"a", "b"}
+    assert {ring.take() for _ in range(2)} == {A, B}

@@ -15,7 +15,7 @@ from breakeven.errors import EngineUnavailable
 from breakeven.ledger.records import Locality
 from breakeven.providers.base import Availability, ProviderRequest, Reply
 from breakeven.providers.http import HttpProvider
-from breakeven.providers.keyring import KeyRing
+from breakeven.providers.keyring import Key, KeyRing
 from breakeven.units import MIB
 from breakeven.wire.request import Dialect
 
@@ -49,7 +49,7 @@ class EngineBackend:
             locality="local",
             timeouts=EngineTimeouts(),
             is_engine=True,
-            keys=KeyRing(NAME, [engine.key]),
+            keys=KeyRing(NAME, [Key(None, engine.key)]),
         )
 
     async def check(self) -> EngineFacts | None:

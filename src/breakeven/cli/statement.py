@@ -111,6 +111,8 @@ def _show(statement: Statement) -> None:
     out.print(f"Calls from {coverage.first_call:%Y-%m-%d %H:%M} to {coverage.last_call:%Y-%m-%d %H:%M}; {origins}\n")
     out.print(_volume(statement))
     out.print(_servers(statement))
+    if statement.invoiced:
+        out.print(_invoiced(statement))
     out.print(_costs(statement))
     out.print(_formula(statement))
     out.print(f"\n{statement.verdict.sentence}\n", style="bold", soft_wrap=True, highlight=False, markup=False)
@@ -159,6 +161,14 @@ def _servers(statement: Statement) -> Table:
     for row in statement.served_by:
         name = f"{row.provider} / {row.model} ({row.locality})"
         table.add_row(name, f"{row.calls:,}", tokens(row.tokens), _amount(row.billed), _amount(row.counterfactual))
+    return table
+
+
+def _invoiced(statement: Statement) -> Table:
+    table = _table("\nInvoiced, by key", "", "attempts", "tokens", "billed")
+    for row in statement.invoiced:
+        name = f"{row.provider} / {row.provider_key or 'no key known'}"
+        table.add_row(name, f"{row.attempts:,}", tokens(row.tokens), _amount(row.billed))
     return table
 
 

@@ -83,6 +83,7 @@ class PlannedCall(ABC):
         self.completed = False
         self._began = time.monotonic()
         self._tried: list[str] = []
+        self._provider_key: str | None = None
         self._kept_as: tuple[str, Recorder] | None = None
 
     @abstractmethod
@@ -207,6 +208,7 @@ class PlannedCall(ABC):
         """Ask one target; the reason why names what became of those before it."""
         if self._tried:
             planned = replace(planned, reason=f"{planned.reason} ({'; '.join(self._tried)})")
+        self._provider_key = None
         ended = await self.attempt(planned, turn)
         if isinstance(ended, Failed):
             self._tried.append(f"{planned.alias}: {ended.error.code}")
@@ -247,11 +249,16 @@ class PlannedCall(ABC):
 
     async def book(self, observation: Observation, reservation: Reservation, route: Route) -> None:
         """Price an attempt that has ended, learn from it, and turn what was held for it into what it cost."""
+        observation.provider_key = self._provider_key
         attempt = self.booking.add(observation)
         if observation.outcome == "completed" and attempt.tokens is not None:
             seconds = attempt.box_seconds if attempt.box_seconds is not None else attempt.durations.total
             self.desk.forecast.observe(route, attempt.tokens.input, attempt.tokens.output, seconds or 0.0)
         await self.desk.accounts.settle(reservation, ZERO_USD if attempt.unserved else attempt.cost)
+
+    def asked_with(self, key: str) -> None:
+        """Note the provider's key that an attempt is made with; another one may follow when it is turned away."""
+        self._provider_key = key
 
     def overdue(self, route: Route) -> DeadlineExceeded:
         """The error for an attempt that the deadline ended."""

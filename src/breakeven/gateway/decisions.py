@@ -38,6 +38,7 @@ def _shown(call: Call) -> dict[str, Any]:
         "attempts": [
             {
                 "provider": attempt.provider,
+                "provider_key": attempt.provider_key,
                 "model": attempt.model_asked,
                 "locality": attempt.locality,
                 "reason": attempt.reason,

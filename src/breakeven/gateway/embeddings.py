@@ -85,7 +85,8 @@ class Embeddings(PlannedCall):
         except BreakevenError as error:
             return Failed(error)
         body = encode(without_labels({**self._document, "model": route.model}))
-        outgoing = ProviderRequest("/embeddings", body, clearance=permit, hints=self.hints("", 0, turn))
+        hints = self.hints("", 0, turn)
+        outgoing = ProviderRequest("/embeddings", body, clearance=permit, hints=hints, asked_with=self.asked_with)
         desk = self.desk
         exchange = Exchange(
             route, planned.reason, self.booking.arrival, desk.occupancy, desk.metering.ratios, self._characters

@@ -203,6 +203,7 @@ class Generation(PlannedCall):
             headers,
             clearance(self.booking.id, self.plan.label, provider.locality),
             self.hints(prompt, self._limit(route), turn),
+            self.asked_with,
         )
 
     async def _follow(self, reply: Reply, answer: _Answer, exchange: Exchange, *, passing: bool) -> None:

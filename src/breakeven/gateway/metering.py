@@ -46,6 +46,7 @@ class Observation:
         unpriced_tools: the provider ran tools of its own (a web search), which it bills beside the tokens at rates that
             the price book does not have: the bill is unknown.
         tier: what the provider bills by where that is not its standard tier, for instance ``priority``.
+        provider_key: the name of the key that it was asked with.
     """
 
     provider: Provider
@@ -61,6 +62,7 @@ class Observation:
     unpriced_tools: bool = False
     tier: str | None = None
     error: str | None = None
+    provider_key: str | None = None
 
 
 class Metering:
@@ -130,6 +132,7 @@ class Metering:
             reference_model="/".join(self._reference),
             reference_price=provenance(reference),
             error=seen.error,
+            provider_key=seen.provider_key,
         )
 
     def _box_cost(self, box_seconds: float | None) -> tuple[Decimal | None, LocalCost | None]:

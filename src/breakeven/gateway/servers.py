@@ -12,7 +12,7 @@ from breakeven.ledger.records import Locality
 from breakeven.providers.any_llm import AnyLlmProvider
 from breakeven.providers.base import Provider
 from breakeven.providers.http import HttpProvider
-from breakeven.providers.keyring import KeyRing
+from breakeven.providers.keyring import Key, KeyRing
 from breakeven.wire.request import Dialect
 
 Server: TypeAlias = HttpProvider | AnyLlmProvider
@@ -70,18 +70,18 @@ class Servers:
             await server.close()
 
     def _open(self, name: str, settings: ProviderSettings) -> Server:
-        key = f"providers.{name}.key"
-        secrets = [read_secret(key, reference, self._environment) for reference in settings.key_references]
+        setting, references = f"providers.{name}.key", settings.key_references
+        keys = [Key(reference, read_secret(setting, reference, self._environment)) for reference in references]
         if settings.any_llm is not None:
             return AnyLlmProvider(
                 name,
                 settings.any_llm,
                 locality=settings.effective_locality,
                 catalog=settings.catalog,
-                secret=secrets[0] if secrets else None,
+                key=keys[0] if keys else None,
                 base_url=settings.base_url or None,
             )
-        return _server(name, settings, settings.effective_locality, KeyRing(name, secrets, self._key_cooldown))
+        return _server(name, settings, settings.effective_locality, KeyRing(name, keys, self._key_cooldown))
 
 
 def _server(name: str, settings: ProviderSettings, locality: Locality, keys: KeyRing) -> HttpProvider:

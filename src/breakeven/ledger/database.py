@@ -19,7 +19,7 @@ from breakeven.config.settings import LedgerSettings
 from breakeven.errors import ConfigError, LedgerError
 from breakeven.ledger.rollup import exact
 
-HEAD = "0003"
+HEAD = "0004"
 """The revision that this version of breakeven reads and writes."""
 
 FILE_NAME = "ledger.sqlite3"

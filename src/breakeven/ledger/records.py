@@ -98,6 +98,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         price / reference_price: provenance of ``money.billed`` and of ``money.counterfactual``.
         reason: why routing chose this provider.
         error: code of the error that ended it, if one did.
+        provider_key: which of the provider's keys it was asked with, by the place where the configuration keeps it
+            (``env:NAME``), never its secret; ``None`` for a provider without keys, and in imported logs.
     """
 
     number: int
@@ -119,6 +121,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     reference_model: str | None = None
     reference_price: PriceProvenance | None = None
     error: str | None = None
+    provider_key: str | None = None
 
     @property
     def unserved(self) -> bool:

@@ -45,6 +45,7 @@ class DailyTotal:
     """A row of ``daily_totals``.
 
     Attributes:
+        provider_key: the name of the provider's key; empty where there is none.
         kept: whether these attempts were the last of their calls.
         first_at / last_at: Unix time of the first and last call.
         counts: by the names in ``schema.COUNTS``.
@@ -56,6 +57,7 @@ class DailyTotal:
     day: date
     origin: str
     provider: str
+    provider_key: str
     locality: str
     model: str
     outcome: str
@@ -109,7 +111,7 @@ class Rollup:
         day = utc(call.received_at).date()
         origin = call.origin[:LONGEST_KEY]
         if not call.attempts:
-            key = (day, origin, NOT_ATTEMPTED, NOT_ATTEMPTED, NOT_ATTEMPTED, call.outcome, True)
+            key = (day, origin, NOT_ATTEMPTED, "", NOT_ATTEMPTED, NOT_ATTEMPTED, call.outcome, True)
             self._row(key, call.received_at)["calls"] += 1
             return
         last = call.attempts[-1]
@@ -119,6 +121,7 @@ class Rollup:
                 day,
                 origin,
                 attempt.provider[:LONGEST_KEY],
+                (attempt.provider_key or "")[:LONGEST_KEY],
                 attempt.locality,
                 (attempt.model_served or attempt.model_asked)[:LONGEST_KEY],
                 call.outcome if kept else attempt.outcome,

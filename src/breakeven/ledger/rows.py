@@ -43,6 +43,7 @@ def attempt_row(call_id: str, attempt: Attempt) -> dict[str, Any]:
         "call_id": call_id,
         "number": attempt.number,
         "provider": attempt.provider,
+        "provider_key": attempt.provider_key,
         "locality": attempt.locality,
         "model_asked": attempt.model_asked,
         "model_served": attempt.model_served,
@@ -156,6 +157,7 @@ def _attempt(row: Mapping[str, Any]) -> Attempt:
     return Attempt(
         number=row["number"],
         provider=row["provider"],
+        provider_key=row["provider_key"],
         locality=row["locality"],
         model_asked=row["model_asked"],
         model_served=row["model_served"],

@@ -113,6 +113,7 @@ attempts = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("error", sa.Text),
+    sa.Column("provider_key", sa.Text),
     sa.Column("counted_by", sa.Text, nullable=False),
     *(sa.Column(name, sa.BigInteger) for name in TOKEN_CLASSES),
     sa.Column("cache_known", sa.Boolean, nullable=False),
@@ -148,7 +149,7 @@ usage_buckets = sa.Table(
     *(sa.Column(name, sa.Text) for name in PROVENANCE),
 )
 
-TOTAL_KEY = ("day", "origin", "provider", "locality", "model", "outcome", "kept")
+TOTAL_KEY = ("day", "origin", "provider", "provider_key", "locality", "model", "outcome", "kept")
 AMOUNTS = ("box_seconds", "watt_hours", *(f"{part}_usd" for part in MONEY_PARTS))
 EXACT_SUMS = (*AMOUNTS, *RANGE_ENDS)
 COUNTS = (

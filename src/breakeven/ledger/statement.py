@@ -158,6 +158,21 @@ class Served(msgspec.Struct, frozen=True):
     counterfactual: Sum
 
 
+class Invoiced(msgspec.Struct, frozen=True):
+    """What a provider will bill to one of its keys, attempts that were not kept included: a line to hold against its
+    invoice.
+
+    Attributes:
+        provider_key: the key's name in the configuration; ``None`` where there is none, or from before it was kept.
+    """
+
+    provider: str
+    provider_key: str | None
+    attempts: int
+    tokens: int
+    billed: Sum
+
+
 class Coverage(msgspec.Struct, frozen=True):
     """What the figures rest on. ``seconds`` is the covered time of the module's docstring."""
 
@@ -181,6 +196,7 @@ class Statement(msgspec.Struct, frozen=True):
     avoided: Avoided
     formula: Formula
     served_by: list[Served]
+    invoiced: list[Invoiced]
     verdict: Verdict
     notes: list[Note]
 
@@ -226,6 +242,7 @@ def compute(
         avoided=_avoided(served_locally),
         formula=formula,
         served_by=_served_by(kept),
+        invoiced=_invoiced([total for total in totals if total.locality == "remote"]),
         verdict=judge(comparison),
         notes=notes(provenance, box),
     )
@@ -355,3 +372,19 @@ def _served_by(kept: Sequence[DailyTotal]) -> list[Served]:
             )
         )
     return sorted(rows, key=lambda row: (-row.calls, row.provider, row.model))
+
+
+def _invoiced(remote: Sequence[DailyTotal]) -> list[Invoiced]:
+    rows = []
+    for provider, key in sorted({(total.provider, total.provider_key) for total in remote}):
+        own = [total for total in remote if (total.provider, total.provider_key) == (provider, key)]
+        rows.append(
+            Invoiced(
+                provider=provider,
+                provider_key=key or None,
+                attempts=_count(own, "attempts"),
+                tokens=_tokens(own).total,
+                billed=_sum(own, "billed_usd"),
+            )
+        )
+    return rows

@@ -22,6 +22,7 @@ from breakeven.errors import (
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import require
 from breakeven.providers.base import Availability, ProviderRequest, Reply
+from breakeven.providers.keyring import Key
 from breakeven.wire.request import Dialect
 
 _encode = msgspec.json.Encoder().encode
@@ -38,7 +39,7 @@ class AnyLlmProvider:
 
     Args:
         kind: its name there, for instance ``bedrock``, ``vertexai``, ``azureopenai``.
-        secret: its API key; ``None`` for those that find their credentials themselves.
+        key: its API key; ``None`` for those that find their credentials themselves.
 
     Raises:
         InputError: the package is not installed, or knows no such provider.
@@ -48,7 +49,7 @@ class AnyLlmProvider:
     is_engine = False
 
     def __init__(
-        self, name: str, kind: str, *, locality: Locality, catalog: str | None, secret: str | None, base_url: str | None
+        self, name: str, kind: str, *, locality: Locality, catalog: str | None, key: Key | None, base_url: str | None
     ) -> None:
         try:
             from any_llm import AnyLLM  # noqa: PLC0415 - an optional extra
@@ -58,6 +59,7 @@ class AnyLlmProvider:
                 f"providers.{name}.any_llm = {kind!r}: {error}", remedy="pip install 'breakeven[any-llm]'"
             ) from error
         try:
+            secret = None if key is None else key.secret
             self._client: Any = AnyLLM.create(kind, secret, base_url, unified_exceptions=True)
         except (AnyLLMError, ImportError) as error:
             raise InputError(f"providers.{name}.any_llm = {kind!r}: {error}") from error
@@ -65,6 +67,7 @@ class AnyLlmProvider:
         self.name = name
         self.locality = locality
         self.catalog = catalog
+        self._key = key
         self._in_flight = 0
         self._retired = False
 
@@ -86,6 +89,8 @@ class AnyLlmProvider:
         if request.path != "/chat/completions":
             raise Unsupported(f"{self.name} serves chat completions only, not {request.path}")
         document: dict[str, Any] = msgspec.json.decode(request.body)
+        if self._key is not None and self._key.name is not None:
+            request.asked_with(self._key.name)
         self._in_flight += 1
         try:
             try:

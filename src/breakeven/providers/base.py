@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
@@ -40,6 +40,10 @@ class Hints:
 NO_HINTS = Hints()
 
 
+def _heedless(_key: str) -> None:
+    """What a caller that does not care which key is used is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
     """What is sent to a server.
@@ -50,6 +54,7 @@ class ProviderRequest:
         headers: beyond content type and authorization, names in lower case.
         clearance: demanded by providers outside the machine.
         hints: for the box's scheduler.
+        asked_with: told the name of each key that it is sent with, where the provider has any; the last one answers.
     """
 
     path: str
@@ -57,6 +62,7 @@ class ProviderRequest:
     headers: dict[str, str] = field(default_factory=dict)
     clearance: Clearance | None = None
     hints: Hints = NO_HINTS
+    asked_with: Callable[[str], None] = _heedless
 
 
 class Reply(Protocol):

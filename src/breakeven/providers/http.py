@@ -17,7 +17,7 @@ from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import require
 from breakeven.providers import plain_http
 from breakeven.providers.base import Availability, ProviderRequest, Reply
-from breakeven.providers.keyring import KeyRing
+from breakeven.providers.keyring import Key, KeyRing
 from breakeven.wire.request import Dialect
 
 
@@ -97,9 +97,9 @@ class HttpProvider:
     @asynccontextmanager
     async def _send_in_turns(self, request: ProviderRequest) -> AsyncIterator[Reply]:
         for others in reversed(range(len(self._keys))):
-            secret = self._keys.take()
-            async with self._exchange(request, secret) as reply:
-                rests = self._keys.note(secret, reply.status, reply.header("retry-after"))
+            key = self._keys.take()
+            async with self._exchange(request, key) as reply:
+                rests = self._keys.note(key, reply.status, reply.header("retry-after"))
                 if not rests or not others or self._keys.resting == len(self._keys):
                     yield reply
                     return
@@ -110,14 +110,14 @@ class HttpProvider:
         if not self._in_flight:
             await self.close()
 
-    def _headers(self, request: ProviderRequest, secret: str | None) -> dict[str, str]:
+    def _headers(self, request: ProviderRequest, key: Key | None) -> dict[str, str]:
         headers = {"content-type": "application/json", **request.headers}
         if self.dialects[0] == "anthropic":
             headers.setdefault("anthropic-version", ANTHROPIC_VERSION)
-            if secret is not None:
-                headers["x-api-key"] = secret
-        elif secret is not None:
-            headers["authorization"] = f"Bearer {secret}"
+            if key is not None:
+                headers["x-api-key"] = key.secret
+        elif key is not None:
+            headers["authorization"] = f"Bearer {key.secret}"
         return headers
 
     async def close(self) -> None:
@@ -127,8 +127,10 @@ class HttpProvider:
             await self._tls.close()
 
     @asynccontextmanager
-    async def _exchange(self, request: ProviderRequest, secret: str | None) -> AsyncIterator[Reply]:
-        url, headers = self._base_url() + request.path, self._headers(request, secret)
+    async def _exchange(self, request: ProviderRequest, key: Key | None) -> AsyncIterator[Reply]:
+        url, headers = self._base_url() + request.path, self._headers(request, key)
+        if key is not None and key.name is not None:
+            request.asked_with(key.name)
         response = None
         self._in_flight += 1
         try:
