@@ -113,6 +113,25 @@ def test_an_agent_finds_its_prompt_computed_and_what_left_its_slot_is_restored(
     run(act)
 
 
+def test_fewer_calls_at_once_than_slots_are_served_when_told_and_all_again_after(
+    demo_model: ModelFile, tmp_path: Path
+) -> None:
+    async def act() -> None:
+        async with box(demo_model, tmp_path, slots=2) as one:
+            await ask(one.dispatcher, request("warm", words=10))
+            one.dispatcher.serve_at_once(1)
+            calls = [asyncio.create_task(ask(one.dispatcher, request(agent, tokens=300))) for agent in "ab"]
+            await one.until(lambda: len(one.dispatcher.snapshot().state.waiting) == 1)
+            assert one.busy == 1
+            one.dispatcher.serve_at_once(None)
+            await one.until(lambda: one.busy == one.dispatcher.slots == 2)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    run(act)
+
+
 def test_whoever_leaves_frees_the_slot_in_every_phase(demo_model: ModelFile, tmp_path: Path) -> None:
     async def act() -> None:
         async with box(demo_model, tmp_path, slots=1) as one:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.box.checkup.healthy import timings
 
 from breakeven.box.drift import Baseline, Cause, Strain, Timing, find_drift
@@ -22,6 +24,13 @@ def test_calls_as_fast_as_usual_are_no_drift_whatever_strains_the_machine() -> N
 def test_prefill_and_decode_are_compared_with_calls_of_their_own_size() -> None:
     longer = tuple(Timing(at, 6000, 6000, 50, 90.0, 7.0) for at in range(10))
     assert cause(longer) is None  # nothing is known of prompts of this size
+
+
+def test_calls_beside_others_are_compared_with_calls_beside_as_many() -> None:
+    burst = tuple(replace(timing, parallel=4) for timing in SLOW)
+    assert cause(burst) is None
+    usual = Baseline.of([*timings(0, 6000), *(replace(timing, at=0) for timing in burst)])
+    assert find_drift(burst, usual, Strain()) is None
 
 
 def test_each_cause_is_told_from_what_strains_the_machine() -> None:
@@ -51,7 +60,7 @@ def test_actions_fit_the_cause() -> None:
     neighbours, heat = (find_drift(SLOW, USUAL, strain) for strain in (Strain(0.5), Strain(throttled=("hot",))))
     assert neighbours is not None
     assert heat is not None
-    assert (neighbours.fewer_at_once, neighbours.spill) == (True, False)
+    assert (neighbours.fewer_at_once, neighbours.spill) == (False, False)
     assert (heat.fewer_at_once, heat.spill) == (True, True)
 
 

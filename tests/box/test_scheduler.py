@@ -235,6 +235,34 @@ def test_when_an_engine_leaves_its_calls_move_and_when_it_returns_it_is_used() -
     assert "one" in {one.engine for one in run.served.values() if one.started > 50}
 
 
+@given(arrivals, st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_no_more_calls_are_served_at_once_than_a_strained_machine_bears_and_all_are_served(
+    steps: list[Step], most: int
+) -> None:
+    pool = Pool(RULES)
+    pool.serve_at_once(most)
+    served = Simulation(pool, (EngineFacts("one", 4),)).run(steps).served.values()
+    assert len(served) == sum(step.steps for step in steps)
+    for one in served:
+        assert sum(other.started <= one.started < other.ended for other in served) <= most
+
+
+def test_fewer_calls_at_once_are_in_the_forecast() -> None:
+    pool = Pool(RULES)
+    run = Simulation(pool, (EngineFacts("one", 3),)).run([Step(at=0, agent="A", output=50)])
+    call = Call(99, "z", Prompt((5,), 400), run.now, output_tokens=50)
+    for n in range(2):
+        pool.arrive(replace(call, id=100 + n, prompt=Prompt((n + 20,), 400)), run.now)
+    all_slots = pool.forecast(replace(call, id=200), run.now)
+    pool.serve_at_once(1)
+    one_slot = pool.forecast(replace(call, id=200), run.now)
+    assert all_slots is not None
+    assert one_slot is not None
+    assert all_slots.wait == 0
+    assert one_slot.wait == pytest.approx(2 * all_slots.total)
+
+
 def test_leases_end_by_themselves() -> None:
     call = Call(1, "a", Prompt((1,), 64), 0.0, chain="c")
     lease = lease_after(call, 5.0, RULES, 0.2, last=False)

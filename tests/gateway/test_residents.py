@@ -14,7 +14,7 @@ from breakeven import config
 from breakeven.box.discovery import Found, FoundModel
 from breakeven.box.keeper import Resident
 from breakeven.gateway.assembly import Assembly, assemble
-from breakeven.gateway.residents import models_to_keep
+from breakeven.gateway.residents import boxes_here, models_to_keep
 
 HOME = "http://127.0.0.1:11434"
 STUDIO = "http://127.0.0.2:11434"
@@ -86,3 +86,25 @@ def test_a_gateway_loads_its_model_and_says_so_where_it_says_that_it_is_ready(
     with web(ollama) as server:
         asyncio.run(run(server.url))
     assert ollama.loaded == {"qwen3:8b": seconds}
+
+
+def test_what_runs_on_this_machine_is_told_from_what_only_belongs_to_its_owner(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "providers": {
+            "ollama": {"profile": "ollama"},
+            "llama": {"profile": "llama-server"},
+            "studio": {"base_url": "http://192.168.1.20:8080/v1", "locality": "local"},
+            "cloud": {"base_url": "https://api.example/v1"},
+        },
+        "pools": {"near": {"members": {"ollama": {}, "llama": {}}}, "mixed": {"members": {"llama": {}, "studio": {}}}},
+        "models": {"local": {"provider": "near", "model": "m"}, "other": {"provider": "mixed", "model": "m"}},
+    }
+    parsed = config.parse({**settings, "box": {"keep_alive_hours": 0}})
+
+    async def run() -> tuple[frozenset[str], set[str]]:
+        async with assemble(parsed, tmp_path, {}) as assembly:
+            providers = {route.provider.name: route.provider for route in assembly.desk.table}
+            here, queues = boxes_here(parsed, providers, ())
+            return here, set(queues)
+
+    assert asyncio.run(run()) == ({"ollama", "llama", "near"}, {"near"})

@@ -67,10 +67,13 @@ def test_a_measured_speed_comes_before_the_latest_calls() -> None:
             assert context == uncached  # the whole prompt
             return 5.0 * parallel
 
-    forecast = RecentForecast(Occupancy(still), lambda _target: cast("Any", Measured()))
+    slower = {("p", "m"): 1.0}
+    forecast = RecentForecast(Occupancy(still), lambda _target: cast("Any", Measured()), slower.__getitem__)
     forecast.observe(BOX, 0, 100, 2.0)
 
     assert forecast.seconds(BOX, 100, 100) == 5
+    slower["p", "m"] = 1.8  # as it is now, not as it was measured
+    assert forecast.seconds(BOX, 100, 100) == 9
 
 
 def test_a_call_without_work_teaches_nothing() -> None:

@@ -124,6 +124,17 @@ class Dispatcher:
         now = self._clock()
         return self.pool.forecast(self._call(read_work(request.path, request.body), request.hints, now), now)
 
+    @property
+    def slots(self) -> int:
+        """Calls that an engine can serve at once; 0 while none is up."""
+        return self.pool.slots
+
+    def serve_at_once(self, calls: int | None) -> None:
+        """Serve no more than so many at once on each engine from now on; ``None`` for as many as there are slots."""
+        self.pool.serve_at_once(calls)
+        if self._turns:
+            self._decide()
+
     def demand(self) -> PromptDemand:
         """The prompts to be kept for the agents at work."""
         return self.pool.demand(self._clock())

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
+from typing import TypeAlias
 
 from breakeven.units import Seconds, Tokens
 
+Bucket: TypeAlias = tuple[int, int]
+"""Binary digits of a size, and calls at once."""
 SLOWER = 1.3
 """Times the usual from which a slowdown is one."""
 LEAST_TIMINGS = 5
@@ -24,7 +27,8 @@ SWAP_BYTES = 1_000_000.0
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One local call: computed prompt tokens, output, and seconds; ``None`` where nobody says."""
+    """One local call: computed prompt tokens, output, and seconds, ``None`` where nobody says; and how many calls its
+    server worked at meanwhile."""
 
     at: float
     computed_tokens: Tokens
@@ -33,6 +37,7 @@ class Timing:
     prefill: Seconds | None
     decode: Seconds | None
     load: Seconds | None = None
+    parallel: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class Drift:
         times: how many times longer than usual prefill or decode takes, the worse of the two; ``None`` for reloads.
         says / action: what was seen, and what to do about it.
         spill: whether calls should rather go elsewhere until it is over, where policy allows.
-        fewer_at_once: whether fewer calls at once would help.
+        fewer_at_once: whether fewer calls at once would help: they need less memory and make less heat, but leave no
+            more of a CPU that others want.
     """
 
     cause: Cause
@@ -76,10 +82,11 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Usual seconds a token, by size: prefill by computed tokens, decode by context; sizes in powers of two."""
+    """Usual seconds a token, by size and calls at once: prefill by computed tokens, decode by context; sizes in powers
+    of two."""
 
-    prefill: Mapping[int, Seconds] = field(default_factory=dict)
-    decode: Mapping[int, Seconds] = field(default_factory=dict)
+    prefill: Mapping[Bucket, Seconds] = field(default_factory=dict)
+    decode: Mapping[Bucket, Seconds] = field(default_factory=dict)
 
     @classmethod
     def of(cls, timings: Iterable[Timing]) -> Baseline:
@@ -150,7 +157,6 @@ def find_drift(recent: Sequence[Timing], usual: Baseline, strain: Strain) -> Dri
             times,
             f"{slower} while other work wants the CPU ({strain.cpu_share:.0%} of the time something waits for one)",
             "Move that work elsewhere, or set engine.threads lower so that they share the cores.",
-            fewer_at_once=True,
         )
     return Drift(
         Cause.UNEXPLAINED,
@@ -161,13 +167,15 @@ def find_drift(recent: Sequence[Timing], usual: Baseline, strain: Strain) -> Dri
     )
 
 
-def _buckets(timings: Iterable[Timing]) -> tuple[dict[int, list[Seconds]], dict[int, list[Seconds]]]:
-    prefill: dict[int, list[Seconds]] = defaultdict(list)
-    decode: dict[int, list[Seconds]] = defaultdict(list)
+def _buckets(timings: Iterable[Timing]) -> tuple[dict[Bucket, list[Seconds]], dict[Bucket, list[Seconds]]]:
+    prefill: dict[Bucket, list[Seconds]] = defaultdict(list)
+    decode: dict[Bucket, list[Seconds]] = defaultdict(list)
     for timing in timings:
         if timing.prefill and timing.computed_tokens > 0:
-            prefill[timing.computed_tokens.bit_length()].append(timing.prefill / timing.computed_tokens)
+            prefill[timing.computed_tokens.bit_length(), timing.parallel].append(
+                timing.prefill / timing.computed_tokens
+            )
         if timing.decode and timing.output_tokens > 1:
             size = (timing.context_tokens + timing.output_tokens).bit_length()
-            decode[size].append(timing.decode / (timing.output_tokens - 1))
+            decode[size, timing.parallel].append(timing.decode / (timing.output_tokens - 1))
     return prefill, decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from breakeven.box.pool_state import Call, PoolState, Slot, reuse
@@ -36,6 +37,8 @@ def forecast(state: PoolState, call: Call, now: Seconds, rules: Rules) -> Foreca
         for slot in state.slots
         if slot.engine in measured
     }
+    for slot in _left_empty(state, call, slots):
+        del slots[slot.key]
     turn = (rules.turn(call), call.id)
     ahead = sorted((w for w in state.waiting if (rules.turn(w), w.id) < turn), key=lambda w: (rules.turn(w), w.id))
     found = None
@@ -54,6 +57,21 @@ def forecast(state: PoolState, call: Call, now: Seconds, rules: Rules) -> Foreca
         return None
     free_at, prefill, slot = found
     return Forecast(free_at - now, prefill, measured[slot.engine].decode_seconds(call.output_tokens))
+
+
+def _left_empty(state: PoolState, call: Call, slots: Mapping[tuple[str, int], Slot]) -> list[Slot]:
+    """Slots beyond what each engine serves at once: those that do least for the call, or are free first and stay so."""
+    if state.at_once is None:
+        return []
+
+    def use(slot: Slot) -> tuple[bool, float, int, int]:
+        return slot.call is not None, slot.busy_until, call.prompt.shared_tokens(slot.holds), -slot.number
+
+    empty = []
+    for engine in state.engines:
+        own = sorted((slot for slot in slots.values() if slot.engine == engine), key=use)
+        empty += own[: max(0, len(own) - state.at_once)]
+    return empty
 
 
 def _after(call: Call, slot: Slot, until: Seconds) -> Slot:

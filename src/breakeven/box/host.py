@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -24,7 +25,7 @@ def describe_host() -> str:
 def processor() -> str:
     """The processor's name as the system states it, else its architecture."""
     if sys.platform == "darwin":
-        return _output("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+        return said_by("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     try:
         words = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -44,6 +45,12 @@ def graphics_cards() -> list[str]:
     return [str(nvml.nvmlDeviceGetName(handle)) for handle in handles]
 
 
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603  fixed commands
-    return done.stdout.strip()
+def said_by(*command: str) -> str | None:
+    """What a command of the system prints; ``None`` when there is none, or it fails or does not end."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603  fixed
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -117,6 +117,16 @@ class Pool:
         self._running: dict[int, tuple[Call, tuple[str, int]]] = {}
         self._files: dict[tuple[str, str], Copy] = {}
         self._agents: OrderedDict[str, _Agent] = OrderedDict()
+        self._at_once: int | None = None
+
+    @property
+    def slots(self) -> int:
+        """Of the engine that has most; 0 while none is up."""
+        return max((engine.facts.slots for engine in self._engines.values()), default=0)
+
+    def serve_at_once(self, calls: int | None) -> None:
+        """Serve no more than so many calls at once on each engine; those under way end as they began."""
+        self._at_once = calls
 
     def engine_up(self, facts: EngineFacts) -> None:
         """An engine can take calls; its slots are empty."""
@@ -231,6 +241,7 @@ class Pool:
             wakes=wakes,
             overflows=self._overflows(now),
             file_budget=self._file_budget,
+            at_once=self._at_once,
         )
 
     def demand(self, now: Seconds) -> PromptDemand:

@@ -147,6 +147,7 @@ class PoolState:
         wakes: when agents are expected next; agents without an entry are not expected.
         overflows: the prompts in use exceed what the engines keep by themselves, so what leaves a slot is saved.
         file_budget: bytes that KV files may take in all.
+        at_once: calls that each engine serves at once; ``None`` for as many as it has slots.
     """
 
     engines: Mapping[str, EngineView] = field(default_factory=dict)
@@ -156,6 +157,7 @@ class PoolState:
     wakes: Mapping[str, Seconds] = field(default_factory=dict)
     overflows: bool = False
     file_budget: int = 0
+    at_once: int | None = None
 
     def may_serve(self, engine: str, call: Call) -> bool:
         """Whether a call can go to an engine."""

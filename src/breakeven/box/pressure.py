@@ -6,12 +6,18 @@ Pressure stall information: https://docs.kernel.org/accounting/psi.html
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import psutil
+
+from breakeven.box.drift import Strain
+from breakeven.box.heat import over_limit, thermal_zones, throttling
+from breakeven.box.host import said_by
 from breakeven.units import Seconds
 
 PRESSURE = Path("/proc/pressure")
@@ -86,3 +92,41 @@ class PressureWatch:
             return min(1.0, max(0.0, (now - before) / elapsed))
 
         return PressureShares(share("cpu", self._cpu), share("memory", self._memory))
+
+
+class StrainReader:
+    """What held the machine back since the reading before; blocks for some milliseconds.
+
+    Args:
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, clock: Callable[[], Seconds] = time.perf_counter) -> None:
+        self._clock = clock
+        self._began, self._pressure, self._swapped = clock(), PressureWatch(clock=clock), swapped_bytes()
+
+    def read(self) -> Strain:
+        """Since the making or the last reading."""
+        shares, swapped, now = self._pressure.shares(), swapped_bytes(), self._clock()
+        elapsed, before = now - self._began, self._swapped
+        self._began, self._pressure, self._swapped = now, PressureWatch(clock=self._clock), swapped
+        per_second = None
+        if before is not None and swapped is not None and elapsed > 0:
+            per_second = max(0.0, (swapped - before) / elapsed)
+        memory = shares.memory if sys.platform != "darwin" else _mac_memory()
+        return Strain(shares.cpu, memory, per_second, (*(throttling() or ()), *over_limit(thermal_zones())))
+
+
+def swapped_bytes() -> int | None:
+    """Moved in and out since boot; ``None`` where the system does not say."""
+    try:
+        swap = psutil.swap_memory()
+    except (OSError, RuntimeError):
+        return None
+    return int(swap.sin + swap.sout)
+
+
+def _mac_memory() -> float | None:
+    """macOS's pressure level as a share: normal 0, warning and critical well above what counts as short."""
+    level = said_by("/usr/sbin/sysctl", "-n", "kern.memorystatus_vm_pressure_level")
+    return {"1": 0.0, "2": 0.5, "4": 1.0}.get(level or "")

@@ -22,6 +22,8 @@ The rules, in the order in which they apply:
     by the same order.
  8. Prefetch. While nothing waits, what an agent will need within ``prefetch_seconds`` is restored into an idle slot
     whose own agent comes later.
+ 9. Strain. Where the machine suffers under calls at once, no more than ``at_once`` are started on an engine; slots
+    beyond that keep what they hold.
 """
 
 from __future__ import annotations
@@ -191,11 +193,18 @@ class _Deciding:
         return self._reuse(call, slot).seconds + engine.decode_seconds(call.output_tokens)
 
     def _next_start(self) -> Start | None:
-        idle = [slot for slot in self.slots.values() if slot.call is None]
+        idle = [slot for slot in self.slots.values() if slot.call is None and not self._is_full(slot.engine)]
         if not idle or not self.waiting:
             return None
         free = [slot for slot in idle if not self._leased(slot)]
         return self._leaseholder(idle, free) or self._overdue(free) or self._by_affinity(free)
+
+    def _is_full(self, engine: str) -> bool:  # rule 9
+        most = self.state.at_once
+        return most is not None and self._busy(engine) >= most
+
+    def _busy(self, engine: str) -> int:
+        return sum(slot.call is not None and slot.engine == engine for slot in self.slots.values())
 
     def _leased(self, slot: Slot) -> bool:  # rule 2
         lease = slot.lease
@@ -269,8 +278,7 @@ class _Deciding:
 
     def _seconds_in(self, call: Call, slot: Slot) -> Seconds:
         """Time to the end of prefill in an idle slot, its engine's speed shared with the slots at work."""
-        busy = sum(other.call is not None and other.engine == slot.engine for other in self.slots.values())
-        return self._reuse(call, slot).seconds * (1 + busy)
+        return self._reuse(call, slot).seconds * (1 + self._busy(slot.engine))
 
     def _seconds_until_another_has_it(self, call: Call) -> Seconds:
         """Time to the end of prefill in the best slot that is not free."""

@@ -102,7 +102,7 @@ def page(url: str, now: Look, before: Look) -> RenderableType:
     boxes = {"this machine": said["box"], **said.get("pools", {})}
     tables = [_box(name, box) for name, box in boxes.items() if box.get("engines")]
     broken = [line for box in boxes.values() for line in _broken(box)]
-    return Group(f"[bold]breakeven[/] {escape(url)}  {state}", rates, *tables, *_cache(said), *broken)
+    return Group(f"[bold]breakeven[/] {escape(url)}  {state}", rates, *tables, *_slower(said), *_cache(said), *broken)
 
 
 def _box(name: str, box: dict[str, Any]) -> RenderableType:
@@ -127,6 +127,17 @@ def _box(name: str, box: dict[str, Any]) -> RenderableType:
                 escape(slot["kept_for_chain"] or "–"),
             )
     return table
+
+
+def _slower(said: dict[str, Any]) -> list[str]:
+    from rich.markup import escape
+
+    lines = []
+    for one in said.get("slower", []):
+        fewer = "" if one["at_once"] is None else f"; {one['at_once']} at once"
+        words = f"{one['model']} of {one['provider']}, {one['cause']}: {one['says']}{fewer}"
+        lines.append(f"[yellow]![/] {escape(words)}")
+    return lines
 
 
 def _cache(said: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import msgspec
 
 from breakeven.box.pool_provider import PoolProvider
 from breakeven.gateway.asgi import Receive, Scope, Send, read_body, respond_json
-from breakeven.gateway.box_view import box_view
+from breakeven.gateway.box_view import box_view, drift_view
 from breakeven.gateway.call import facts_of
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.keys import presented_secret
@@ -46,6 +46,7 @@ async def overview(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> N
             ],
             "budgets": [_budget(standing) for standing in desk.accounts.standings()],
             "box": _box(desk),
+            "slower": drift_view(desk.drift),
             "totals": desk.metrics.totals(),
             "pools": _pools(desk),
             "ledger": msgspec.to_builtins(desk.ledger.status()),

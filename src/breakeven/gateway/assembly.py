@@ -19,6 +19,7 @@ from breakeven.accounts.verdicts import NoOthers
 from breakeven.box.cache_size import OUTGROWN, PROMPT_CACHE, outgrown
 from breakeven.box.demand import read_demand
 from breakeven.box.discovery import Found, discover
+from breakeven.box.drift_watch import DriftWatch
 from breakeven.box.engine import Engine
 from breakeven.box.engine_fit import fit_notes
 from breakeven.box.engine_provider import NAME as ENGINE
@@ -29,7 +30,9 @@ from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.ollama import FOREVER
 from breakeven.box.power import metered_energy
+from breakeven.box.pressure import StrainReader
 from breakeven.box.speed import measured_speeds
+from breakeven.box.timings import latest_calls
 from breakeven.catalog.machines import box_cost, box_figures
 from breakeven.catalog.prices import open_book
 from breakeven.config import Settings
@@ -44,7 +47,7 @@ from breakeven.gateway.metrics import Metrics
 from breakeven.gateway.peers import Board
 from breakeven.gateway.planner import Planner
 from breakeven.gateway.pools import Pools
-from breakeven.gateway.residents import models_to_keep
+from breakeven.gateway.residents import boxes_here, models_to_keep
 from breakeven.gateway.routes import build_routes
 from breakeven.gateway.servers import Servers
 from breakeven.gateway.telemetry import exporting_spans
@@ -80,6 +83,7 @@ class _Parts:
     responses: ResponseCache
     observers: tuple[Callable[[Call], None], ...]
     keeper: Keeper | None
+    drift: DriftWatch
 
 
 class Assembly:
@@ -125,6 +129,7 @@ class Assembly:
         table = RoutingTable(build_routes(settings, providers, parts.found, parts.model))
         if parts.keeper is not None:
             parts.keeper.configure(models_to_keep(settings, parts.found, table, parts.environment))
+        parts.drift.configure(*boxes_here(settings, providers, parts.found))
         parts.accounts.configure(settings, parts.environment)
         parts.runtime.reconfigure(settings)
         metering = Metering(book, (settings.reference.provider, settings.reference.model), box, parts.energy)
@@ -138,6 +143,7 @@ class Assembly:
             occupancy=parts.occupancy,
             box=lambda: parts.engine_provider.dispatcher.snapshot() if parts.engine_provider is not None else None,
             forecast=parts.forecast,
+            drift=parts.drift,
             metrics=parts.metrics,
             decisions=parts.decisions,
             responses=parts.responses,
@@ -229,7 +235,8 @@ async def assemble(
         stack.push_async_callback(asyncio.to_thread, energy.close)
         decisions = Decisions()
         metrics = Metrics(lambda: gauges(assembly.desk))
-        observers: list[Callable[[Call], None]] = [metrics.observe, decisions.observe]
+        drift = DriftWatch(StrainReader().read)
+        observers: list[Callable[[Call], None]] = [metrics.observe, decisions.observe, drift.observe]
         if settings.gateway.log_calls:
             observers.append(log_call)
         if settings.gateway.traces:
@@ -253,19 +260,29 @@ async def assemble(
             occupancy=occupancy,
             energy=energy,
             runtime=runtime,
-            forecast=RecentForecast(occupancy, measured_speeds(home, settings.box)),
+            forecast=RecentForecast(occupancy, measured_speeds(home, settings.box), drift.slowdown),
             metrics=metrics,
             decisions=decisions,
             responses=ResponseCache(),
             observers=tuple(observers),
             keeper=_keeper(settings.box.keep_alive_hours),
+            drift=drift,
         )
         assembly = Assembly(parts, engine_start, tuple(notes))
         await assembly.lay_desk(settings)
         if parts.keeper is not None:
             keeping = asyncio.create_task(parts.keeper.run(), name="keeper")
             stack.push_async_callback(_cancelled, keeping)
+        watching = asyncio.create_task(_watch_drift(drift, settings, home), name="drift watch")
+        stack.push_async_callback(_cancelled, watching)
         yield assembly
+
+
+async def _watch_drift(drift: DriftWatch, settings: Settings, home: Path) -> None:
+    """What is usual is in the books: the calls of the last day."""
+    for call in await asyncio.to_thread(latest_calls, settings.ledger, home, time.time()):
+        drift.observe(call)
+    await drift.run()
 
 
 async def _stop_engine(engine: Engine, start: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from breakeven.box.dispatcher import BoxSnapshot
+from breakeven.box.drift_watch import DriftWatch
 from breakeven.box.pool_state import PoolState, Slot
 from breakeven.box.prefix_watch import AgentHealth
 
@@ -30,6 +31,22 @@ def box_view(snapshot: BoxSnapshot) -> dict[str, Any]:
         "kv_file_bytes": sum(copy.size for copy in state.copies if copy.file is not None),
         "agents": {name: _agent(health) for name, health in sorted(snapshot.agents.items())},
     }
+
+
+def drift_view(watch: DriftWatch) -> list[dict[str, Any]]:
+    """Servers of one's own that are slower than usual, why, and what is done about it."""
+    return [
+        {
+            "provider": provider,
+            "model": model,
+            "cause": drift.cause.value,
+            "times": drift.times,
+            "says": drift.says,
+            "action": drift.action,
+            "at_once": watch.limits.get(provider),
+        }
+        for (provider, model), drift in watch.drifts.items()
+    ]
 
 
 def _agent(health: AgentHealth) -> dict[str, Any]:

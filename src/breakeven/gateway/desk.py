@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from breakeven.accounts.accounts import Accounts
 from breakeven.accounts.responses import ResponseCache
 from breakeven.box.dispatcher import BoxSnapshot
+from breakeven.box.drift_watch import DriftWatch
 from breakeven.box.occupancy import Occupancy
 from breakeven.gateway.decisions import Decisions
 from breakeven.gateway.metering import Metering
@@ -43,6 +44,7 @@ class Desk:
         occupancy: how busy the local box is.
         box: its queue and slots as they are now; ``None`` where they are not ours to manage.
         forecast: how long calls take.
+        drift: which of one's own servers are slower than usual.
         metrics / decisions: what is shown of calls.
         observers: told of each call as it enters the books.
         readiness: asked by ``/ready``.
@@ -61,6 +63,7 @@ class Desk:
     occupancy: Occupancy
     box: Callable[[], BoxSnapshot | None]
     forecast: RecentForecast
+    drift: DriftWatch
     metrics: Metrics
     decisions: Decisions
     observers: tuple[Callable[[Call], None], ...]

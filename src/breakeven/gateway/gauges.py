@@ -20,6 +20,16 @@ def gauges(desk: Desk) -> Iterator[Gauge]:
         {},
         desk.occupancy.busy_seconds,
     )
+    for (provider, model), drift in desk.drift.drifts.items():
+        labels = {"provider": provider, "model": model, "cause": drift.cause.value}
+        yield "breakeven_box_slower", "Times longer than usual that calls take", labels, drift.times or 1.0
+    for provider, calls in desk.drift.limits.items():
+        yield (
+            "breakeven_box_at_once",
+            "Calls served at once while that is limited",
+            {"provider": provider},
+            float(calls),
+        )
     for (provider, model), breaker in desk.runtime.breakers.snapshot().items():
         labels = {"provider": provider, "model": model}
         yield "breakeven_breaker_open", "0 closed, 0.5 half open, 1 open", labels, _BREAKER[breaker.state]

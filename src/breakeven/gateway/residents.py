@@ -1,4 +1,4 @@
-"""Which models the keeper looks after: those that are configured, or the default one, where an Ollama serves them."""
+"""What of a configuration runs on one's own machines: models of an Ollama to be kept loaded, and servers right here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from breakeven.box.discovery import PORTS, Found
+from breakeven.box.dispatcher import Dispatcher
+from breakeven.box.engine_provider import EngineProvider
 from breakeven.box.keeper import Resident
+from breakeven.box.pool_provider import PoolProvider
 from breakeven.config import ProviderSettings, Settings
+from breakeven.config.addresses import is_loopback
 from breakeven.config.secrets import read_secret
 from breakeven.gateway.routes import DEFAULT_MODEL
+from breakeven.providers.base import Provider
 from breakeven.routing.table import RoutingTable
 
 
@@ -34,6 +39,23 @@ def models_to_keep(
         if server_found.kind == "ollama" and default is not None and default.provider.name == "ollama":
             kept.add(Resident(_root(server_found.base_url), default.model))
     return frozenset(kept)
+
+
+def boxes_here(
+    settings: Settings, providers: Mapping[str, Provider], found: tuple[Found, ...]
+) -> tuple[frozenset[str], Mapping[str, Dispatcher]]:
+    """Providers that run on this machine, pools with all their members; and of those the queues that are ours."""
+    servers = {name: urlsplit(server.base_url).hostname for name, server in settings.providers.items()}
+    here = {name for name, host in servers.items() if host is not None and is_loopback(host)}
+    here |= {name for name, pool in settings.pools.items() if here.issuperset(pool.members)}
+    here |= {server.kind for server in found}
+    queues = {}
+    for name, provider in providers.items():
+        if isinstance(provider, EngineProvider):
+            here.add(name)
+        if isinstance(provider, EngineProvider | PoolProvider) and name in here:
+            queues[name] = provider.dispatcher
+    return frozenset(here), queues
 
 
 def _configured(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -36,6 +36,11 @@ class Foreseeing(Protocol):
         ...
 
 
+def as_usual(_target: Target) -> float:
+    """Nothing is slower than usual."""
+    return 1.0
+
+
 def no_speed(_target: Target) -> CallSpeed | None:
     """Nothing was measured."""
     return None
@@ -46,11 +51,20 @@ class RecentForecast:
 
     A queue of ours in front of the engine knows better and is asked first. Else a call's work is counted in output
     tokens, with ten prompt tokens for one. That is rough, and it leaves prompts that are cached out of account.
+
+    Args:
+        slowdown: how many times longer than usual calls take at a target now; what was measured once does not show it.
     """
 
-    def __init__(self, occupancy: Occupancy, speed_of: Callable[[Target], CallSpeed | None] = no_speed) -> None:
+    def __init__(
+        self,
+        occupancy: Occupancy,
+        speed_of: Callable[[Target], CallSpeed | None] = no_speed,
+        slowdown: Callable[[Target], float] = as_usual,
+    ) -> None:
         self._occupancy = occupancy
         self._speed_of = speed_of
+        self._slowdown = slowdown
         self._seconds_per_work: dict[Target, float] = {}
 
     def observe(self, route: Route, prompt_tokens: int, output_tokens: int, seconds: float) -> None:
@@ -83,7 +97,7 @@ class RecentForecast:
         parallel = self._occupancy.running + 1 if local else 1
         speed = self._speed_of(target) if local else None
         if speed is not None:
-            return speed.seconds(prompt_tokens, output_tokens, prompt_tokens, parallel)
+            return speed.seconds(prompt_tokens, output_tokens, prompt_tokens, parallel) * self._slowdown(target)
         seconds_per_work = self._seconds_per_work.get(target)
         return None if seconds_per_work is None else seconds_per_work * _work(prompt_tokens, output_tokens) * parallel
 

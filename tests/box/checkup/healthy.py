@@ -16,9 +16,9 @@ from breakeven.box.checkup.facts import (
     MachineFacts,
     Probe,
     SafetyFacts,
-    ThermalZone,
 )
 from breakeven.box.drift import Timing
+from breakeven.box.heat import ThermalZone
 from breakeven.box.ollama import FOREVER
 
 NOW = 1_795_000_000.0

@@ -18,9 +18,9 @@ from breakeven.box.checkup.facts import (
     Listener,
     MachineFacts,
     Probe,
-    ThermalZone,
 )
 from breakeven.box.checkup.finding import Finding, Status
+from breakeven.box.heat import ThermalZone
 
 
 def finding(facts: Facts, check: str) -> Finding:

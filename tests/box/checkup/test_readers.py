@@ -24,7 +24,8 @@ from breakeven.box.checkup.facts import BackendFacts, GatewayFacts
 from breakeven.box.checkup.read_backends import read_backends, read_gateway
 from breakeven.box.checkup.read_files import read_safety, secrets_in
 from breakeven.box.checkup.read_ledger import of_calls, read_ledger
-from breakeven.box.checkup.read_machine import card_throttling, read_machine, thermal_zones
+from breakeven.box.checkup.read_machine import read_machine
+from breakeven.box.heat import card_throttling, thermal_zones
 from breakeven.box.ollama import seconds_left
 from breakeven.cli.main import build
 from breakeven.economics.tokens import TokenCounts

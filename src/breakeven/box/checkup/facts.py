@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from breakeven.box.drift import Timing
+from breakeven.box.heat import ThermalZone
 from breakeven.units import Seconds, Tokens
 
 
@@ -106,15 +107,6 @@ class LedgerFacts:
     longest_prompt: Tokens | None = None
     agents: tuple[AgentFacts, ...] = ()
     timings: tuple[Timing, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ThermalZone:
-    """A sensor, and the temperature from which the system slows down."""
-
-    name: str
-    celsius: float
-    limit_celsius: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from breakeven.box.checkup.facts import AgentFacts, LedgerFacts
-from breakeven.box.drift import Timing
 from breakeven.box.rhythm import Rhythm
+from breakeven.box.timings import prompt_tokens, timing_of
 from breakeven.config import LedgerSettings
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import BreakevenError
@@ -48,7 +48,7 @@ def of_calls(calls: Iterable[Call], *, problems: tuple[str, ...] = (), pending_b
     """What a day of calls says."""
     served = [(call, attempt, attempt.tokens) for call in calls for attempt in call.attempts if _counts(attempt)]
     known = [(call, attempt, tokens) for call, attempt, tokens in served if tokens is not None]
-    prompts = [_prompt(tokens) for _, _, tokens in known]
+    prompts = [prompt_tokens(tokens) for _, _, tokens in known]
     by_agent: dict[str, list[tuple[float, TokenCounts]]] = defaultdict(list)
     for call, _, tokens in known:
         if call.agent is not None:
@@ -63,16 +63,12 @@ def of_calls(calls: Iterable[Call], *, problems: tuple[str, ...] = (), pending_b
         cached_tokens=sum(tokens.cache_read for _, _, tokens in known) if told else None,
         longest_prompt=max(prompts, default=None),
         agents=tuple(_agent(name, seen) for name, seen in sorted(by_agent.items())),
-        timings=tuple(_timing(call, attempt, tokens) for call, attempt, tokens in known),
+        timings=tuple(timing for call, attempt, _ in known if (timing := timing_of(call, attempt)) is not None),
     )
 
 
 def _counts(attempt: Attempt) -> bool:
     return attempt.locality == "local" and attempt.outcome == "completed"
-
-
-def _prompt(tokens: TokenCounts) -> int:
-    return tokens.uncached_input + tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h
 
 
 def _agent(name: str, seen: list[tuple[float, TokenCounts]]) -> AgentFacts:
@@ -85,19 +81,6 @@ def _agent(name: str, seen: list[tuple[float, TokenCounts]]) -> AgentFacts:
         name=name,
         calls=len(seen),
         period=rhythm.period,
-        prompt_tokens=sum(_prompt(tokens) for _, tokens in seen),
+        prompt_tokens=sum(prompt_tokens(tokens) for _, tokens in seen),
         cached_tokens=sum(tokens.cache_read for _, tokens in seen),
-    )
-
-
-def _timing(call: Call, attempt: Attempt, tokens: TokenCounts) -> Timing:
-    durations = attempt.durations
-    return Timing(
-        at=call.received_at,
-        computed_tokens=_prompt(tokens) - tokens.cache_read,
-        context_tokens=_prompt(tokens),
-        output_tokens=tokens.output,
-        prefill=durations.prefill,
-        decode=durations.decode,
-        load=durations.load,
     )

@@ -1,0 +1,71 @@
+"""What the books say of how long calls on machines of one's own took."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from breakeven.box.drift import Timing
+from breakeven.config import LedgerSettings
+from breakeven.economics.tokens import TokenCounts
+from breakeven.errors import LedgerError
+from breakeven.ledger.records import Attempt, Call
+from breakeven.ledger.store import Store
+from breakeven.units import Seconds
+
+log = logging.getLogger(__name__)
+
+HOUR: Seconds = 3600.0
+HOURS = 24
+ENOUGH_CALLS = 1000
+READ_AT_ONCE: Seconds = 2.0
+MOST_AT_ONCE = 4
+"""Calls counted as running beside one another where nobody says how many can: what waits counts as running too."""
+
+
+def timing_of(call: Call, attempt: Attempt, *, at_once: int = MOST_AT_ONCE) -> Timing | None:
+    """The timing of an attempt; ``None`` of one that was not completed locally, or that nobody counted.
+
+    Args:
+        at_once: calls that its server takes at a time.
+    """
+    tokens = attempt.tokens
+    if tokens is None or attempt.locality != "local" or attempt.outcome != "completed":
+        return None
+    durations, prompt = attempt.durations, prompt_tokens(tokens)
+    beside = 1.0
+    if durations.total and attempt.box_seconds:
+        beside = durations.total / attempt.box_seconds
+    return Timing(
+        at=call.received_at,
+        computed_tokens=prompt - tokens.cache_read,
+        context_tokens=prompt,
+        output_tokens=tokens.output,
+        prefill=durations.prefill,
+        decode=durations.decode,
+        load=durations.load,
+        parallel=max(1, min(at_once, round(beside))),
+    )
+
+
+def latest_calls(settings: LedgerSettings, home: Path, now: float) -> list[Call]:
+    """Calls of the last day, hour by hour back until there are enough to tell what is usual; none of books that do not
+    answer."""
+    store = Store.connect(settings, home, busy_seconds=READ_AT_ONCE)
+    found: list[Call] = []
+    try:
+        for hour in range(HOURS):
+            until = now - hour * HOUR
+            found[:0] = store.calls(until - HOUR, until, origin="gateway")
+            if len(found) >= ENOUGH_CALLS:
+                break
+    except LedgerError as error:
+        log.warning("how long calls usually take must be learned anew: %s", error)
+    finally:
+        store.close()
+    return found
+
+
+def prompt_tokens(tokens: TokenCounts) -> int:
+    """All of a prompt, cached or not."""
+    return tokens.uncached_input + tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h
