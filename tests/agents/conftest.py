@@ -64,6 +64,6 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     engine = database.connect(None, tmp_path)
-    database.create(engine)
+    database.migrate(engine)
     yield Desk(engine, Oracle())
     engine.dispose()

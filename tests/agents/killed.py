@@ -134,7 +134,7 @@ class Slaughter:
     def prepare(self, items: int) -> Engine:
         """The database, with items to work on."""
         engine = database.connect(self.fleet.url, self.fleet.home)
-        database.create(engine)
+        database.migrate(engine)
         RESULTS.metadata.create_all(engine)
         with engine.begin() as connection:
             new = (queue.New({"number": number}, str(number)) for number in range(items))

@@ -106,7 +106,7 @@ def test_dead_letters_and_logs(tmp_path: Path, type_: Type) -> None:
         raise ValueError("no paper")
 
     engine = database.connect(None, tmp_path / "home")
-    database.create(engine)
+    database.migrate(engine)
     desk = Desk(engine, Oracle())
     desk.enqueue("triage", {"text": "x"}, {"text": "y"})
     desk.wake(app)

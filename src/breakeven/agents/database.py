@@ -14,13 +14,18 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from breakeven.errors import AgentError, ConfigError
+from breakeven.ledger import revisions
 
 FILE_NAME = "agents.sqlite3"
 BUSY_MILLISECONDS = 30_000
 IDLE_TRANSACTION_SECONDS = 30
 """After so long without a word in the middle of a transaction PostgreSQL gives up on a process, which may be frozen,
 and lets go of the rows that it holds."""
-CREATION_LOCK = 0x62726B61  # PostgreSQL advisory lock; any number that nobody else uses
+HEAD = "0002"
+"""The revision that this version of breakeven reads and writes."""
+VERSION_TABLE = "agents_version"
+"""Not Alembic's usual name: the ledger may be in the same database."""
+MIGRATION_LOCK = 0x62726B61  # PostgreSQL advisory lock; any number that nobody else uses
 
 metadata = sa.MetaData()
 _identity = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -77,6 +82,7 @@ states = sa.Table(
     sa.Column("paused", sa.Boolean, nullable=False),
     sa.Column("seen", sa.Double, nullable=False),
     sa.Column("cursor", sa.Text),
+    sa.Column("takes_items", sa.Boolean),  # null until a worker has said so
 )
 workers = sa.Table(
     "agents_workers",
@@ -89,6 +95,13 @@ workers = sa.Table(
     sa.Column("heartbeat_at", sa.Double, nullable=False),
     sa.Column("state", sa.Text, nullable=False),  # live | draining | gone
 )
+traces = sa.Table(
+    "agents_traces",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("traceparent", sa.Text, nullable=False),
+)
+"""The W3C trace context of each run under way whose span is to be written when it ends; empty without telemetry."""
 
 
 def connect(url: str | None, home: Path, *, idle_seconds: int = IDLE_TRANSACTION_SECONDS) -> Engine:
@@ -118,12 +131,27 @@ def connect(url: str | None, home: Path, *, idle_seconds: int = IDLE_TRANSACTION
         raise AgentError(f"the driver for {parsed.drivername} is missing", remedy=remedy) from error
 
 
-def create(engine: Engine) -> None:
-    """Create what is missing; several processes may do so at once."""
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to date; several processes may do so at once, and other workers be at work meanwhile.
+
+    Raises:
+        AgentError: the database was written by a newer version.
+    """
+    with engine.connect() as connection:
+        if revisions.current(connection, VERSION_TABLE) == HEAD:
+            return
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
-        metadata.create_all(connection)
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        else:  # the driver begins a transaction by itself only before it changes rows
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            revisions.upgrade(connection, Path(__file__).parent / "migrations")
+        except LookupError as error:
+            raise AgentError(
+                f"the agents' database has a schema that this version does not know ({error})",
+                remedy="Use the version of breakeven that wrote it, or a newer one.",
+            ) from error
 
 
 def url_of(engine: Engine) -> str:
@@ -143,7 +171,7 @@ def opened(url: str | None, home: Path) -> Iterator[Engine]:
     """The database for a command that reads or writes a little."""
     engine = connect(url, home)
     try:
-        create(engine)
+        migrate(engine)
         yield engine
     finally:
         engine.dispose()

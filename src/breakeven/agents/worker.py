@@ -107,7 +107,7 @@ class FleetWorker:
         return finished
 
     def _enter(self) -> None:
-        database.create(self._db)
+        database.migrate(self._db)
         now = self._clock()
         with self._db.begin() as connection:
             workers.register(connection, self._me)

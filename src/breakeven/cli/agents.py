@@ -311,7 +311,7 @@ def _run(settings: Settings, fleet: App, *, until_idle: bool, wake: bool) -> boo
     client = Client(base_url, key)
     try:
         with sole_worker(Path(str(engine.url.database)).absolute().parent) if embedded else nullcontext():
-            database.create(engine)
+            database.migrate(engine)
             if wake:
                 with engine.begin() as connection:
                     for name in fleet.members:

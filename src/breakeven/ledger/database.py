@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import time
 from decimal import Decimal
@@ -12,11 +11,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, ProgrammingError
-from sqlalchemy.exc import OperationalError as DatabaseDown
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from breakeven.config.settings import LedgerSettings
 from breakeven.errors import ConfigError, LedgerError
+from breakeven.ledger import revisions
 from breakeven.ledger.rollup import exact
 
 HEAD = "0004"
@@ -66,40 +65,18 @@ def migrate(engine: Engine) -> None:
         sqlalchemy.exc.DBAPIError: the database cannot be reached or is locked.
     """
     with engine.connect() as connection:
-        if _revision(connection) == HEAD:
+        if revisions.current(connection) == HEAD:
             return
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-        _upgrade(connection)
-
-
-def _revision(connection: Connection) -> str | None:
-    try:
-        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    except (ProgrammingError, DatabaseDown) as error:
-        if "alembic_version" not in str(error.orig):
-            raise
-        return None
-    return found
-
-
-def _upgrade(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415  only a new or outdated database pays for the import
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util.exc import CommandError  # noqa: PLC0415
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise LedgerError(
-            f"the ledger's database has a schema that this version does not know ({error})",
-            remedy="Use the version of breakeven that wrote it, or a newer one.",
-        ) from error
+        try:
+            revisions.upgrade(connection, Path(__file__).parent / "migrations")
+        except LookupError as error:
+            raise LedgerError(
+                f"the ledger's database has a schema that this version does not know ({error})",
+                remedy="Use the version of breakeven that wrote it, or a newer one.",
+            ) from error
 
 
 def _sqlite(url: sa.URL, busy_seconds: float, *, full_sync: bool) -> Engine:
