@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.engine import Engine
+from tests.agents.killed import Fleet, born
+from tests.fakes.child import end
 
 from breakeven.agents import database, queue, runs
 from breakeven.agents.app import App, Member
@@ -67,3 +70,17 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     database.migrate(engine)
     yield Desk(engine, Oracle())
     engine.dispose()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Fleet], BaseProcess]]:
+    """Start workers in processes of their own, which end with the test."""
+    processes: list[BaseProcess] = []
+
+    def one(fleet: Fleet) -> BaseProcess:
+        processes.append(born(fleet))
+        return processes[-1]
+
+    yield one
+    for process in processes:
+        end(process)

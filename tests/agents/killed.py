@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,6 +27,7 @@ from breakeven.agents.worker import FleetWorker
 from breakeven.agents.workers import sole_worker
 
 CALLS_AN_ITEM = 2
+PATIENCE_SECONDS = 120.0
 RESULTS = sa.Table(
     "results", sa.MetaData(), sa.Column("item", sa.Integer), sa.Column("label", sa.Text), sa.Column("reply", sa.Text)
 )
@@ -169,6 +171,14 @@ class Slaughter:
         while ended(engine) < number and time.monotonic() < deadline:
             assert all(process.is_alive() for process in self._alive), "a worker ended by itself"
             time.sleep(0.02)
+
+
+def until(reached: Callable[[], bool]) -> None:
+    """Wait for what another process brings about."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline, f"not reached within {PATIENCE_SECONDS:.0f} s"
+        time.sleep(0.02)
 
 
 def ended(engine: Engine) -> int:

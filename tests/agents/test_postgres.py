@@ -5,43 +5,28 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
-from tests.agents.killed import CALLS_AN_ITEM, RESULTS, Fleet, Slaughter, born, doubled_and_lost, ended
+from tests.agents.killed import (
+    CALLS_AN_ITEM,
+    PATIENCE_SECONDS,
+    RESULTS,
+    Fleet,
+    Slaughter,
+    doubled_and_lost,
+    ended,
+    until,
+)
 from tests.agents.test_kills import ITEMS, KILLS, desk, paid
-from tests.fakes.child import end
 
 from breakeven.agents.database import items, workers
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
-PATIENCE_SECONDS = 120.0
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not reached():
-        assert time.monotonic() < deadline, f"not reached within {PATIENCE_SECONDS:.0f} s"
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[[Fleet], BaseProcess]]:
-    """Start workers that end with the test."""
-    processes: list[BaseProcess] = []
-
-    def one(fleet: Fleet) -> BaseProcess:
-        processes.append(born(fleet))
-        return processes[-1]
-
-    yield one
-    for process in processes:
-        end(process)
 
 
 def leave(*processes: BaseProcess) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
 from breakeven.errors import AgentError, ConfigError
 from breakeven.ledger import revisions
@@ -125,10 +125,19 @@ def connect(url: str | None, home: Path, *, idle_seconds: int = IDLE_TRANSACTION
     try:
         options = f"-c idle_in_transaction_session_timeout={idle_seconds}s"
         arguments = {"options": options, "connect_timeout": 10}
-        return sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=90, connect_args=arguments)
+        engine = sa.create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=90, connect_args=arguments)
     except (NoSuchModuleError, ImportError) as error:
         remedy = "Install it with: pip install 'breakeven[postgres]'"
         raise AgentError(f"the driver for {parsed.drivername} is missing", remedy=remedy) from error
+    event.listen(engine, "handle_error", _note_unreachable)
+    return engine
+
+
+def _note_unreachable(context: ExceptionContext) -> None:
+    """Let a connection that cannot be made count as one that was lost: the durable engine waits for a lost one to come
+    back, but would end its workflows over a server that is still on its way down or up."""
+    if context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError):
+        context.is_disconnect = True
 
 
 def migrate(engine: Engine) -> None:

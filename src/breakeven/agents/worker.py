@@ -67,6 +67,7 @@ class FleetWorker:
         self._offsets: dict[str, float] = {}
         self._left = threading.Event()
         self._abandoned = False
+        self._outage = False
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._swept_at = float("-inf")
 
@@ -93,7 +94,7 @@ class FleetWorker:
                     else:
                         self._take_all()
                 except DBAPIError as error:
-                    log.warning("the database fails, trying again: %s", error.orig)
+                    self._note_outage(error)
                     time.sleep(LOOK_SECONDS)
                 if until_idle and idle:
                     break
@@ -131,7 +132,7 @@ class FleetWorker:
             with self._db.begin() as connection:
                 workers.leave(connection, self._me.id)
         except DBAPIError as error:
-            log.warning("the database fails: %s", error.orig)
+            self._note_outage(error)
 
     def _drain(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -272,7 +273,7 @@ class FleetWorker:
             try:
                 work()
             except DBAPIError as error:
-                log.warning("the database fails, trying again: %s", error.orig)
+                self._note_outage(error)
                 if self._stopping.wait(1.0):
                     self._abandoned = True
                     return
@@ -337,10 +338,19 @@ class FleetWorker:
                 with self._db.begin() as connection:
                     asked_to_leave = workers.beat(connection, self._me.id)
             except DBAPIError as error:
-                log.warning("the database fails: %s", error.orig)
+                self._note_outage(error)
             else:
+                if self._outage:
+                    self._outage = False
+                    log.warning("the database answers again")
                 if asked_to_leave:
                     self.stop()
+
+    def _note_outage(self, error: DBAPIError) -> None:
+        """Say once that the database fails, until it answers again."""
+        if not self._outage:
+            self._outage = True
+            log.warning("the database fails, trying until it answers: %s", error.orig)
 
     def _take_over(self) -> None:
         with self._db.connect() as connection:
