@@ -1,12 +1,16 @@
 """A fleet of agents on one engine: straight to llama-server without and with its cache, and through breakeven.
 
 N agents, each with a private system prompt, run chains of steps, all at once at the first wake-up and staggered at the
-second. Every subject serves the same chains on the same engine with the same slots, one subject after the other. Counts
-of tokens are the engine's own. The engine is the embedded llama.cpp with the demo model; it costs what it costs there,
-so read the ratios.
+later ones. Every subject serves the same chains on the same engine with the same slots. They take turns, wake-up by
+wake-up, while the others rest, so that neighbours who come and go meet all of them. Counts of tokens are the engine's
+own, and so are its processor time and how long it stood ready without a CPU, which is no subject's fault. The engine is
+the embedded llama.cpp with the demo model; it costs what it costs there, so read the ratios.
 
-    python benchmarks/fleet.py            # 31 agents, prompts of ~1,500 tokens: hours on two cores
-    python benchmarks/fleet.py --quick    # 3 agents, ~250 tokens, one slot: about five minutes on two busy cores
+    python benchmarks/fleet.py            # 31 agents, prompts of ~1,500 tokens: about two hours on two quiet cores
+    python benchmarks/fleet.py --quick    # 3 agents, ~250 tokens, one slot: about two minutes on two quiet cores
+
+Without a cache an agent costs about a minute at each wake-up, with one a tenth of that: ``--only`` and ``--agents``
+divide the work.
 """
 
 from __future__ import annotations
@@ -21,16 +25,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from breakeven.box.engine import default_threads
 from breakeven.box.engine_child import ChildConfig
 from breakeven.box.models import ModelFile, resolve
+from breakeven.box.pressure import CpuQueue
 from breakeven.providers.plain_http import PlainClient
 from processes import free_port, running, wait_for
 
@@ -67,6 +73,8 @@ class Wake:
     prompt: int = 0
     first_tokens: list[float] = field(default_factory=list)
     wall: float = 0.0
+    engine_cpu: float = 0.0
+    engine_waited: float = 0.0
     chains: int = 0
 
     @property
@@ -95,8 +103,28 @@ class Subject:
     through_gateway: bool = False
 
 
+@dataclass(frozen=True)
+class Served:
+    """A subject that runs: its address and its engine's process."""
+
+    url: str
+    engine: psutil.Process
+
+    def wake(self, fleet: Fleet, number: int) -> Wake:
+        """All agents run one chain each."""
+        queue = CpuQueue(self.engine.pid)
+        used, waited = self._cpu_seconds(), {**queue.read(), **queue.read()}  # one may miss a thread while others end
+        seen = asyncio.run(wake(fleet, self.url, number, fleet.stagger_seconds if number else 0.0))
+        seen.engine_cpu = self._cpu_seconds() - used
+        seen.engine_waited = queue.waited_since(waited)
+        return seen
+
+    def _cpu_seconds(self) -> float:
+        times = self.engine.cpu_times()
+        return float(times.user + times.system)
+
+
 async def wake(fleet: Fleet, url: str, number: int, stagger: float) -> Wake:
-    """All agents run one chain each."""
     seen = Wake(chains=fleet.agents)
     began = time.perf_counter()
     await asyncio.gather(*(chain(fleet, url, agent, number, stagger * agent, seen) for agent in range(fleet.agents)))
@@ -152,8 +180,8 @@ async def call(fleet: Fleet, url: str, agent: int, messages: list[dict[str, str]
 
 
 @contextmanager
-def serving(subject: Subject, fleet: Fleet, model: ModelFile, context: int) -> Iterator[str]:
-    """The subject, running; yields its address."""
+def serving(subject: Subject, fleet: Fleet, model: ModelFile, context: int) -> Iterator[Served]:
+    """The subject, running."""
     if subject.through_gateway:
         with tempfile.TemporaryDirectory() as home:
             port = free_port()
@@ -163,10 +191,11 @@ def serving(subject: Subject, fleet: Fleet, model: ModelFile, context: int) -> I
                 f"context = {context}\nslots = {fleet.slots}\ncache_ram_mib = {subject.cache_mib}\n"
             )
             command = [sys.executable, "-m", "breakeven", "serve", "--config", str(configuration)]
-            with running(command):
+            with running(command) as gateway:
                 wait_for(port)
                 wait_until_ready(port)
-                yield f"http://127.0.0.1:{port}"
+                (engine,) = psutil.Process(gateway.pid).children()
+                yield Served(f"http://127.0.0.1:{port}", engine)
         return
     config = ChildConfig(
         model_path=str(model.path), alias="local", context=context, slots=fleet.slots, threads=default_threads(),
@@ -178,8 +207,10 @@ def serving(subject: Subject, fleet: Fleet, model: ModelFile, context: int) -> I
         assert child.stdout is not None
         child.stdin.write(msgspec.json.encode(config) + b"\n")
         child.stdin.flush()
-        yield json.loads(child.stdout.readline())["address"]
-        child.kill()
+        try:
+            yield Served(json.loads(child.stdout.readline())["address"], psutil.Process(child.pid))
+        finally:
+            child.kill()
 
 
 def wait_until_ready(port: int) -> None:
@@ -197,14 +228,16 @@ def wait_until_ready(port: int) -> None:
     raise TimeoutError("the gateway's engine did not become ready")
 
 
-def measure(subject: Subject, fleet: Fleet, model: ModelFile, wakes: int) -> list[Wake]:
+def measure(subjects: list[Subject], fleet: Fleet, model: ModelFile, wakes: int) -> list[list[Wake]]:
+    """The wake-ups of each subject."""
     context = -(-(fleet.prompt_tokens * 5 // 4 + fleet.steps * (fleet.answer_tokens + 40)) // 256) * 256
-    seen = []
-    with serving(subject, fleet, model, context) as url:
+    seen: list[list[Wake]] = [[] for _ in subjects]
+    with ExitStack() as running_subjects:
+        served = [running_subjects.enter_context(serving(subject, fleet, model, context)) for subject in subjects]
         for number in range(wakes):
-            stagger = fleet.stagger_seconds if number else 0.0
-            seen.append(asyncio.run(wake(fleet, url, number, stagger)))
-            show(subject, number, seen[-1])
+            for subject, one, its_wakes in zip(subjects, served, seen, strict=True):
+                its_wakes.append(one.wake(fleet, number))
+                show(subject, number, its_wakes[-1])
     return seen
 
 
@@ -212,7 +245,8 @@ def show(subject: Subject, number: int, seen: Wake) -> None:
     label = "cold, burst" if number == 0 else f"wake {number + 1}, staggered"
     print(
         f"| {subject.name} | {label} | {seen.per_chain:,.0f} | {seen.hit_rate:.1%} | {seen.chains_a_minute:.2f} | "
-        f"{seen.first_token(0.5):.2f} | {seen.first_token(0.99):.2f} | {seen.wall:.1f} |",
+        f"{seen.first_token(0.5):.2f} | {seen.first_token(0.99):.2f} | {seen.wall:.1f} | {seen.engine_cpu:.1f} | "
+        f"{seen.engine_waited / seen.wall:.0%} |",
         flush=True,
     )
 
@@ -263,11 +297,12 @@ def main() -> None:
     print(
         f"{fleet.agents} agents, ~{fleet.prompt_tokens} tokens each (working set {working_set} MiB of KV), "
         f"{fleet.steps} steps, {fleet.slots} slots, {default_threads()} thread(s)\n\n"
-        "| who | wake-up | prefill tokens a chain | hit | chains/min | TTFT p50 s | p99 s | wall s |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| who | wake-up | prefill tokens a chain | hit | chains/min | TTFT p50 s | p99 s | wall s "
+        "| engine CPU s | without a CPU |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         flush=True,
     )
-    seen = {key: measure(subjects[key], fleet, model, chosen.wakes) for key in keys}
+    seen = dict(zip(keys, measure([subjects[key] for key in keys], fleet, model, chosen.wakes), strict=True))
     print()
     for ours, theirs in (("3", "1"), ("3", "2"), ("3s", "2s")):
         if ours in seen and theirs in seen:
