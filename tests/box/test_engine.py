@@ -127,6 +127,25 @@ def test_a_hung_child_is_killed_and_replaced(demo_model: ModelFile, tmp_path: Pa
     on_engine(demo_model, tmp_path, act)
 
 
+def test_a_child_that_was_found_stuck_is_replaced_and_the_reason_said(
+    demo_model: ModelFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act(engine: Engine) -> None:
+        for found in ("slot 1 is stuck", "slot 0 is stuck"):
+            before = engine.restarts
+            engine.condemn(found)
+            while engine.restarts == before:
+                await asyncio.sleep(0.01)
+            assert (await ask(engine))[0] == 200
+
+    with caplog.at_level(logging.WARNING):
+        on_engine(demo_model, tmp_path, act)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the engine is loaded anew: slot 1 is stuck",
+        "the engine is loaded anew: slot 0 is stuck",
+    ]
+
+
 def test_an_engine_whose_answer_to_the_canary_changed_is_loaded_anew_and_says_why(
     demo_model: ModelFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

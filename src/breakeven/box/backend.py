@@ -74,6 +74,10 @@ class BoxBackend(Protocol):
         """Why it takes no calls."""
         ...
 
+    async def reload(self, reason: str) -> bool:
+        """Have the model loaded anew; ``False`` where that is for others to do."""
+        ...
+
     def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
         """POST a request, as `Provider.send` does."""
         ...

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import count
+from math import inf, isfinite
 from typing import Any
 
 from breakeven.box.backend import BoxBackend, SlotAccess
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 CHARACTERS_PER_TOKEN = 4.0
 """Of English text, until an agent's own prompts have been counted."""
 BUSY_POLL_SECONDS = 0.1
+STUCK_AFTER_TIMES = 10.0
+"""What takes so many times as long as it usually does at worst will not come any more."""
+SHORTEST_SILENCE_SECONDS = 30.0
+"""For which an engine may say nothing of a call, however fast it usually is: the machine may be busy otherwise."""
 DEFAULT_RESTORE_RATE = 1e9
 """Bytes a second, until a file has been restored."""
 
@@ -68,6 +73,7 @@ class Dispatcher:
         files: where KV is saved; ``None`` when it is not.
         file_budget: bytes that may take.
         load_seconds: how long calls wait for an engine when none is there.
+        shortest_silence: for which an engine may say nothing of a call before that counts as stuck.
     """
 
     def __init__(
@@ -79,6 +85,7 @@ class Dispatcher:
         rules: Rules | None = None,
         files: KvFiles | None = None,
         file_budget: int = 0,
+        shortest_silence: Seconds = SHORTEST_SILENCE_SECONDS,
         clock: Callable[[], Seconds] = time.monotonic,
     ) -> None:
         self.name = name
@@ -86,6 +93,7 @@ class Dispatcher:
         self.watch = PrefixWatch()
         self._backends = {backend.name: backend for backend in backends}
         self._load_seconds = load_seconds
+        self._shortest_silence = shortest_silence
         self._files = files
         self._clock = clock
         self._ids = count(1)
@@ -164,25 +172,27 @@ class Dispatcher:
         while True:
             start = await self._turn(call, work)
             backend, reply = self._backends[start.engine], None
+            patience = self._patience(backend, work)
             try:
                 await self._make_ready(start)
                 pins = backend.abilities.pins and work.generates
-                sent = replace(request, body=work.body_for_slot(start.slot)) if pins else request
+                body = work.body_for_slot(start.slot) if pins else request.body
+                sent = replace(request, body=body, silence_seconds=patience)
                 async with backend.send(sent) as answer:
                     begun = EngineReply(answer)
                     await begun.begin()
                     reply = begun
                     yield reply
                 return
-            except UpstreamError:
+            except UpstreamError as error:
                 tries -= 1
                 if reply is not None or not tries:
                     raise
                 call = replace(call, avoids=call.avoids | {start.engine})
-                log.warning("%s broke off before it answered; its call goes back to the queue", start.engine)
+                log.warning("%s; its call goes back to the queue", error.message)
                 await self._check(backend)
             finally:
-                self._end(call, start, work, reply)
+                self._end(call, start, work, reply, patience)
 
     async def close(self) -> None:
         """Stop watching; calls under way end with their callers."""
@@ -243,7 +253,14 @@ class Dispatcher:
         finally:
             del self._turns[call.id]
 
-    def _end(self, call: Call, start: Start, work: Work, reply: EngineReply | None) -> None:
+    def _patience(self, backend: BoxBackend, work: Work) -> Seconds:
+        """The longest silence about a call that is not a stuck slot's."""
+        usual = self.pool.seconds_between_signs(backend.name)
+        if usual is None or not (backend.abilities.tells_progress and work.tells_progress):
+            return inf
+        return max(self._shortest_silence, STUCK_AFTER_TIMES * usual)
+
+    def _end(self, call: Call, start: Start, work: Work, reply: EngineReply | None, patience: Seconds) -> None:
         now = self._clock()
         completed = reply is not None and reply.complete and reply.status == HTTPStatus.OK
         measured = reply.measured() if reply is not None and completed else None
@@ -252,16 +269,21 @@ class Dispatcher:
             self._note_counts(call, start, work, measured)
         elif (slots := self._backends[start.engine].slots) is not None:
             self.pool.hold(start.engine, start.slot, call.id)
-            self._spawn(self._free_when_idle(slots, start, call.id))
+            self._spawn(self._free_when_idle(slots, start, call.id, patience))
         self._decide()
 
-    async def _free_when_idle(self, slots: SlotAccess, start: Start, call_id: int) -> None:
-        """Give a slot back once its engine has noticed that a caller has gone."""
+    async def _free_when_idle(self, slots: SlotAccess, start: Start, call_id: int, patience: Seconds) -> None:
+        """Give a slot back once its engine has noticed that a caller has gone; one that never does is stuck."""
         try:
-            while True:
-                await asyncio.sleep(BUSY_POLL_SECONDS)
-                if start.slot not in await slots.busy():
-                    return
+            try:
+                async with asyncio.timeout(patience if isfinite(patience) else None):
+                    await _until_idle(slots, start.slot)
+            except TimeoutError:
+                reason = f"slot {start.slot} of {start.engine} is at work {patience:.0f} s after its caller left"
+                reloaded = await self._backends[start.engine].reload(reason)
+                log.error("%s: %s", reason, "it is loaded anew" if reloaded else "it gets no calls until it is idle")
+                if not reloaded:
+                    await _until_idle(slots, start.slot)
         except EngineUnavailable:
             pass  # gone, and its slots with it
         finally:
@@ -433,3 +455,10 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s: %r", self.name, error, exc_info=error)
+
+
+async def _until_idle(slots: SlotAccess, slot: int) -> None:
+    while True:
+        await asyncio.sleep(BUSY_POLL_SECONDS)
+        if slot not in await slots.busy():
+            return

@@ -26,7 +26,7 @@ from pyreqwest.exceptions import RequestError
 from breakeven.box.cache_size import CacheSize, PromptDemand
 from breakeven.box.canary import REQUEST as CANARY_REQUEST
 from breakeven.box.canary import Canary
-from breakeven.box.engine_child import ChildConfig, Failed, Ready, Report
+from breakeven.box.engine_child import GPU_BATCH, ChildConfig, Failed, Ready, Report
 from breakeven.box.engine_fit import cache_size, kv_bytes_per_token
 from breakeven.box.engine_log import EngineLog
 from breakeven.box.kv_files import KvFiles
@@ -153,6 +153,7 @@ class Engine:
         self._phase_ends = asyncio.Event()
         self._client: Client | None = None
         self._last_exit: str | None = None
+        self._condemned = ""
         self.state = EngineState("stopped", clock())
 
     @property
@@ -203,6 +204,17 @@ class Engine:
                 await self._ready.wait()
         except TimeoutError:
             raise self.unavailable() from None
+
+    @property
+    def batch_tokens(self) -> int:
+        """Prompt tokens computed at once, at most."""
+        return self._settings.batch_tokens or GPU_BATCH
+
+    def condemn(self, reason: str) -> None:
+        """Have the child replaced."""
+        self._condemned = reason
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
 
     async def next_phase(self) -> None:
         """Return when it enters another phase."""
@@ -260,7 +272,7 @@ class Engine:
         finally:
             ended.cancel()
         await self._end_child()
-        return f"the engine {self._last_exit}"
+        return self._condemned or f"the engine {self._last_exit}"
 
     async def answers(self) -> bool:
         """Whether it answers a health check in the time allowed."""
@@ -302,6 +314,7 @@ class Engine:
         return any(slot["is_processing"] for slot in slots)
 
     async def _launch(self) -> None:
+        self._condemned = ""
         try:
             self._address = await self._load()
             _, properties = await self._get("/props")

@@ -66,6 +66,7 @@ class EngineBackend:
             cache_bytes=None if engine.cache is None else engine.cache.mib * MIB,
             kv_bytes_per_token=engine.kv_bytes_per_token,
             began=began,
+            batch_tokens=engine.batch_tokens,
         )
 
     async def changed(self) -> None:
@@ -86,6 +87,11 @@ class EngineBackend:
     def trouble(self) -> EngineUnavailable:
         """Why it is not ready."""
         return self._engine.unavailable()
+
+    async def reload(self, reason: str) -> bool:
+        """Have it replaced by its supervisor."""
+        self._engine.condemn(reason)
+        return True
 
     def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
         """POST to where it listens now."""

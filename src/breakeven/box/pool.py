@@ -57,6 +57,7 @@ class EngineFacts:
         cache_bytes: host memory in which it keeps evicted prompts by itself; ``None`` when unknown.
         kv_bytes_per_token: size of one token's keys and values; ``None`` when unknown.
         began: tells one life of it from the next.
+        batch_tokens: of a prompt, computed at once; what llama-server takes where it is not known.
     """
 
     name: str
@@ -65,6 +66,7 @@ class EngineFacts:
     cache_bytes: int | None = None
     kv_bytes_per_token: int | None = None
     began: float = 0.0
+    batch_tokens: Tokens = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,16 @@ class Pool:
         """A KV file cannot be restored."""
         if self._files.get((copy.engine, copy.agent)) == copy:
             del self._files[copy.engine, copy.agent]
+
+    def seconds_between_signs(self, engine: str) -> Seconds | None:
+        """The longest that a call usually has to wait for the next sign of life while it is prefilled or generated,
+        with every slot at work; ``None`` while the engine is not measured, or gone."""
+        if (found := self._engines.get(engine)) is None:
+            return None
+        view, facts = found.view, found.facts
+        if view.prefill is None or view.decode is None:
+            return None
+        return facts.slots * max(view.prefill_seconds(facts.batch_tokens), view.decode_seconds(1))
 
     def forecast(self, call: Call, now: Seconds) -> Forecast | None:
         """How long a call would take if it entered now; ``None`` while nothing is measured."""

@@ -86,6 +86,10 @@ class ServerBackend:
             f"{self.name} does not answer at {self._root}", remedy="Start it; the call can be sent again."
         )
 
+    async def reload(self, reason: str) -> bool:  # noqa: ARG002
+        """It is run by others."""
+        return False
+
     def send(self, request: ProviderRequest) -> AbstractAsyncContextManager[Reply]:
         """POST, with the name that this server has for the model."""
         if self._model is not None:

@@ -54,6 +54,11 @@ class Work:
             return self.path
         return f"prompt:{self.prefix[max(0, min(self.head_blocks, len(self.prefix)) - 1)] & 0xFFFFFFFF:08x}"
 
+    @property
+    def tells_progress(self) -> bool:
+        """Whether an engine that can tells how far it is while it computes the prompt."""
+        return self.path == "/chat/completions" and bool(self.document.get("stream"))
+
     def body_for_slot(self, slot: int) -> bytes:
         """The body for llama.cpp: served in this slot, its beginning reused, its progress told while it is prefilled.
 
@@ -61,7 +66,7 @@ class Work:
         the rest of an abandoned prompt first.
         """
         pinned = {"cache_prompt": True, **self.document, "id_slot": slot}
-        if self.path == "/chat/completions" and self.document.get("stream"):
+        if self.tells_progress:
             pinned["return_progress"] = True
         return _encode(pinned)
 

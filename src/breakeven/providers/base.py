@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, Protocol, TypeAlias
 
 from breakeven.ledger.records import Locality
@@ -55,6 +56,7 @@ class ProviderRequest:
         clearance: demanded by providers outside the machine.
         hints: for the box's scheduler.
         asked_with: told the name of each key that it is sent with, where the provider has any; the last one answers.
+        silence_seconds: longest silence before and within the answer, if less than its server may take.
     """
 
     path: str
@@ -63,6 +65,7 @@ class ProviderRequest:
     clearance: Clearance | None = None
     hints: Hints = NO_HINTS
     asked_with: Callable[[str], None] = _heedless
+    silence_seconds: float = inf
 
 
 class Reply(Protocol):

@@ -135,17 +135,19 @@ class HttpProvider:
         self._in_flight += 1
         try:
             if not url.startswith("http://"):
-                async with self._send_tls(url, request.body, headers) as reply:
+                async with self._send_tls(url, request, headers) as reply:
                     self._check_place(reply)
                     yield reply
                 return
-            response = await self._plain.post(url, request.body, headers, resend=self.locality == "local")
+            response = await self._plain.post(
+                url, request.body, headers, resend=self.locality == "local", silence_seconds=request.silence_seconds
+            )
             self._check_place(response)
             yield response
         except plain_http.ConnectFailed as error:
             raise self._unreachable(error.message) from error
         except plain_http.Silence as error:
-            raise self._silent() if response is None else self._cut(error.message) from error
+            raise self._silent(request) if response is None else self._cut(error.message) from error
         except plain_http.BrokenOff as error:
             raise self._broke_off(error.message) if response is None else self._cut(error.message) from error
         finally:
@@ -156,27 +158,28 @@ class HttpProvider:
                 await self.close()
 
     @asynccontextmanager
-    async def _send_tls(self, url: str, body: bytes, headers: dict[str, str]) -> AsyncIterator[Reply]:
+    async def _send_tls(self, url: str, outgoing: ProviderRequest, headers: dict[str, str]) -> AsyncIterator[Reply]:
         if self._tls is None:
             idle = timedelta(seconds=plain_http.POOL_IDLE_SECONDS)
             connect = timedelta(seconds=self._timeouts.connect_seconds)
             builder = ClientBuilder().http1_only().follow_redirects(False).connect_timeout(connect)
             builder = builder.pool_idle_timeout(idle)
             self._tls = (builder.no_proxy() if self.locality == "local" else builder).build()
-        request = self._tls.post(url).headers(headers).body_bytes(body)
+        request = self._tls.post(url).headers(headers).body_bytes(outgoing.body)
         # Without this limit the client would hold back the first 64 KiB of a stream.
         exchange = request.streamed_read_buffer_limit(0).build_streamed()
         try:
-            async with asyncio.timeout(self._timeouts.first_byte_seconds):
+            async with asyncio.timeout(min(self._timeouts.first_byte_seconds, outgoing.silence_seconds)):
                 response = await exchange.__aenter__()
         except TimeoutError as error:
-            raise self._silent() from error
+            raise self._silent(outgoing) from error
         except exceptions.ConnectError as error:
             raise self._unreachable(_cause(error)) from error
         except exceptions.RequestError as error:
             raise self._broke_off(_cause(error)) from error
         try:
-            yield _TlsReply(response, self._timeouts.stall_seconds, self._cut)
+            stall_seconds = min(self._timeouts.stall_seconds, outgoing.silence_seconds)
+            yield _TlsReply(response, stall_seconds, self._cut)
         finally:
             await exchange.__aexit__(None, None, None)
 
@@ -197,7 +200,9 @@ class HttpProvider:
             remedy="Check that it runs; the call can be sent again.",
         )
 
-    def _silent(self) -> UpstreamError:
+    def _silent(self, request: ProviderRequest) -> UpstreamError:
+        if request.silence_seconds < self._timeouts.first_byte_seconds:
+            return Unanswered(f"{self.name} sent no byte within {request.silence_seconds:g} s")
         return Unanswered(
             f"{self.name} sent no byte within {self._timeouts.first_byte_seconds:g} s",
             remedy=f"Raise providers.{self.name}.first_byte_seconds, or look at that server's load.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from math import inf
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -83,13 +84,16 @@ class PlainClient:
         self._idle: dict[tuple[str, int], deque[_Connection]] = {}
         self._open: set[_Connection] = set()
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str], *, resend: bool = False) -> Response:
+    async def post(
+        self, url: str, body: bytes, headers: dict[str, str], *, resend: bool = False, silence_seconds: float = inf
+    ) -> Response:
         """POST and wait for the head of the answer; `release` ends the exchange.
 
         Args:
             resend: send again when a resting connection turns out to be closed. A server may close one at any moment,
                 also this one, and then the request never reached it; but it may also have been served, and where
                 calls cost money a second one would be paid for unseen.
+            silence_seconds: longest silence before and within the answer, if that is less than usual.
 
         Raises:
             ConnectFailed, BrokenOff, Silence: before the answer has begun.
@@ -100,21 +104,22 @@ class PlainClient:
         rested = self._take_idle(address)
         if rested is not None:
             try:
-                return await self._exchange(rested, request)
+                return await self._exchange(rested, request, silence_seconds)
             except BrokenOff:
                 if rested.heard or not resend:
                     raise
-        return await self._exchange(await self._connect(address), request)
+        return await self._exchange(await self._connect(address), request, silence_seconds)
 
-    async def _exchange(self, connection: _Connection, request: bytes) -> Response:
+    async def _exchange(self, connection: _Connection, request: bytes, silence_seconds: float) -> Response:
+        first_byte_seconds = min(self._first_byte_seconds, silence_seconds)
         connection.send(request)
         try:
             while not connection.head_complete:
-                await connection.more(self._first_byte_seconds)
+                await connection.more(first_byte_seconds)
         except BaseException:
             connection.close()
             raise
-        return Response(connection, self._silence_seconds)
+        return Response(connection, min(self._silence_seconds, silence_seconds))
 
     def release(self, response: Response) -> None:
         """End an exchange: an answer that is complete leaves its connection for the next, another closes it."""
