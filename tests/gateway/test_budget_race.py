@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -130,6 +133,22 @@ def test_a_spent_budget_that_says_local_is_served_by_the_house(
     answer = gateway.client().chat.completions.with_raw_response.create(**ASKED)
     assert answer.headers["x-breakeven-served-by"] == f"house/{GPT}"
     assert "budget" in answer.headers["x-breakeven-reason"]
+
+
+def test_no_key_passes_by_a_budget_that_covers_everyone(
+    serve: Callable[..., RunningGateway], sim: SimulatedCloud, tmp_path: Path
+) -> None:
+    settings = document(sim, keys={"desk": {"secret": "env:DESK_KEY"}}, budgets={"dollar": {"usd": "0.00"}})
+    made = subprocess.run(
+        [sys.executable, "-m", "breakeven", "keys", "create", "lab", "--json"],
+        env=os.environ | {"BREAKEVEN_HOME": str(tmp_path)}, capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    gateway = serve(settings, KEY | {"DESK_KEY": "desk-secret-of-the-house"})
+    for secret in ("desk-secret-of-the-house", json.loads(made.stdout)["secret"]):
+        with pytest.raises(openai.APIStatusError) as refused:
+            gateway.client(secret).chat.completions.create(**ASKED)
+        assert refused.value.status_code == 402
+    assert sim.seen()["requests"] == 0
 
 
 def test_a_call_that_the_house_takes_over_keeps_its_deadline(

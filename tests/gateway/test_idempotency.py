@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.fakes import cloud
 from tests.fakes.cloud import SimulatedCloud
@@ -173,3 +174,10 @@ def test_two_gateways_on_one_database_pay_once(
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
     assert billed(sim) == 1
+
+
+def test_a_request_that_means_nothing_leaves_its_key_free(gateway: RunningGateway) -> None:
+    headers = {"authorization": f"Bearer {CALLERS['DESK_KEY']}", "Idempotency-Key": "k"}
+    for _ in range(2):
+        answer = httpx.post(f"{gateway.url}/v1/embeddings", json={"model": "frontier"}, headers=headers, timeout=10)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "malformed_body")

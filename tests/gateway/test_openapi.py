@@ -13,8 +13,10 @@ from tests.fakes import cloud
 from tests.fakes.cloud import CLAUDE, EMBEDDER, GPT, SimulatedCloud
 from tests.gateway.conftest import RunningGateway, run_gateway
 
+from breakeven.gateway.asgi import gateway_fault
 from breakeven.gateway.openapi import document
 
+FAULT = str(gateway_fault())
 TEXT = {"type": "string"}
 OBJECT = {"type": "object"}
 
@@ -133,6 +135,14 @@ def configuration(sim: SimulatedCloud) -> dict[str, Any]:
 def test_nothing_that_fits_the_document_is_a_fault_of_ours(case: schemathesis.Case, gateway: RunningGateway) -> None:
     answer = case.call(base_url=gateway.url)
     assert answer.status_code != 500, answer.text
+    assert FAULT not in answer.text
+
+
+def test_no_endpoint_is_left_out(gateway: RunningGateway) -> None:
+    nowhere = httpx2.get(f"{gateway.url}/nowhere").json()
+    served = set(nowhere["error"]["remedy"].removeprefix("Served are ").removesuffix(".").split(", "))
+    tried = {operation.ok().path for operation in schema.get_all_operations()}
+    assert tried == served == set(document()["paths"])
 
 
 def test_the_document_is_what_is_served(gateway: RunningGateway) -> None:

@@ -82,6 +82,20 @@ def test_an_answer_nobody_can_better_is_given_and_marked(serve: Serve, sky: Simu
     assert raw.headers["x-breakeven-gate"] == "matches"
 
 
+@pytest.mark.parametrize("door", ["chat/completions", "messages", "responses"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_door_lets_an_answer_past_its_gates(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream, door: str, stream: bool
+) -> None:
+    gateway = serve(desk(sky, fake, tasks={"tag": {"gates": {"rejects": ["two"]}}}), KEYS)
+    asked = {"input": "hello"} if door == "responses" else {"messages": HELLO, "max_tokens": 50}
+    document = {"model": "task:tag", "stream": stream, **asked}
+    answer = httpx.post(f"{gateway.url}/v1/{door}", json=document, timeout=30)
+    assert (answer.status_code, "two" in answer.text) == (200, False)
+    first, second = gateway.calls()[0].attempts
+    assert (first.error, second.provider, second.error) == ("gate:rejects", "gpt", None)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_each_choice_must_pass_the_gates(serve: Serve, sky: SimulatedCloud, fake: Upstream, stream: bool) -> None:
     gates = {"rejects": ["four"]}

@@ -25,6 +25,7 @@ from tests.fakes.cloud import CLAUDE, EMBEDDER, GPT, MINI, PRICES, SimulatedClou
 from tests.gateway.conftest import RunningGateway, run_gateway
 
 from breakeven.box.models import ModelFile
+from breakeven.cloudsim.invoice import key_name
 
 TARGETS = ["house", "gpt", "claude"]
 """A server of one's own in the OpenAI dialect, and both clouds."""
@@ -353,6 +354,8 @@ def test_claude_codes_headers_reach_anthropic_unchanged(
     assert seen["headers"]["anthropic-beta"] == BETAS
     assert seen["headers"]["anthropic-version"] == "2023-06-01"
     assert seen["user"] == "user_1_account__session_2"
+    assert seen["key"] == key_name("sk-ant-a"), "the caller's own key goes no further than here"
+    assert seen["query"] == ""
     assert set(document) <= set(seen["fields"])
 
 
@@ -364,6 +367,10 @@ def test_claude_code_counts_tokens_and_probes_before_it_calls(gateway: RunningGa
         json={"model": "claude", "messages": QUESTION, "tools": []},
     )
     assert counted.json()["input_tokens"] > 0
+    for credential in ({"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}):
+        found = httpx2.get(f"{gateway.url}/v1/models?limit=1000", headers={**headers, **credential})
+        assert found.status_code == 200
+        assert {"claude"} <= {model["id"] for model in found.json()["data"] if model["display_name"]}
     for path in ("/", "/api/hello"):
         assert httpx2.head(f"{gateway.url}{path}").status_code == 200
         assert httpx2.get(f"{gateway.url}{path}").status_code == 200

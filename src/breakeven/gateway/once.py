@@ -36,11 +36,12 @@ async def answer_once(
         return
     held = LastHeld(send)
     recorder = Recorder(held)
-    serving = call(recorder)
+    serving: PlannedCall | None = None
     try:
+        serving = call(recorder)
         await serving.serve(_never)
     finally:
-        if serving.completed:
+        if serving is not None and serving.completed:
             await begun.finish(recorder.answer())
         else:
             await begun.abandon()

@@ -22,6 +22,7 @@ _LABELS = [
         ("data", {"type": "string", "enum": ["local_only", "shareable"]}, "Whether its data may leave the machine."),
         ("priority", {"type": "string", "enum": ["interactive", "agent", "batch"]}, "Place in the box's queue."),
         ("deadline-seconds", {"type": "number", "exclusiveMinimum": 0}, "Time for the whole answer."),
+        ("idempotency-key", {"type": "string", "pattern": "^[!-~]{1,200}$"}, "As `Idempotency-Key`."),
     )
 ]
 
@@ -51,6 +52,9 @@ def document() -> dict[str, Any]:
             "/v1/embeddings": _call("Embeddings", ("model", "input"), input={"type": ["string", "array"]}),
             "/admin/explain": _call("The plan of a request that is not sent", ("model",)),
             "/v1/models": _read("Names that may be asked for"),
+            "/": _read("Whether somebody is there"),
+            "/api/hello": _read("Whether somebody is there"),
+            "/openapi.json": _read("This document"),
             "/health": _read("Whether the process lives"),
             "/ready": _read("Whether calls can be served, and why not", {"503": _answer("Not ready")}),
             "/metrics": _read("Prometheus metrics"),
@@ -69,8 +73,9 @@ def _call(summary: str, required: tuple[str, ...], **properties: Any) -> dict[st
         "402": "A budget is spent",
         "403": "The data must not leave the machine and nothing here can serve the call",
         "404": "No such model",
-        "409": "The same Idempotency-Key was used for another request",
+        "409": "The answer under this Idempotency-Key was too long to be kept",
         "413": "The body is too long",
+        "422": "The same Idempotency-Key was used for another request",
         "429": "A rate limit",
         "502": "Whoever was asked failed",
         "503": "Nobody can serve the call now, or it could not be booked",
