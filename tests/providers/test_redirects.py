@@ -59,7 +59,7 @@ def test_data_goes_to_the_address_of_the_configuration_and_nowhere_else(
                         pass
                 assert not refused.value.retryable
             else:
-                async with provider._send_tls(f"{redirecting}{request.path}", request.body, {}) as reply:
+                async with provider._send_tls(f"{redirecting}{request.path}", request, {}) as reply:
                     assert reply.status == 307
         finally:
             await provider.close()
