@@ -29,17 +29,17 @@ def ask(way: str, url: str, model: str, timeouts: Quick | None = None, *, twice:
 
     async def main() -> bytes:
         provider = HttpProvider("p", base_url=lambda: url, locality="local", timeouts=timeouts or Quick())
-        body = f'{{"model": "{model}", "stream": true}}'.encode()
+        request = ProviderRequest("/chat/completions", f'{{"model": "{model}", "stream": true}}'.encode())
         answer = b""
         try:
             for _ in range(2 if twice else 1):
                 if way == "plain":
-                    async with provider.send(ProviderRequest("/chat/completions", body)) as reply:
+                    async with provider.send(request) as reply:
                         assert reply.header("Content-Type")
                         answer = b"".join([chunk async for chunk in reply.chunks()])
                 else:
                     headers = {"content-type": "application/json"}
-                    async with provider._send_tls(f"{url}/chat/completions", body, headers) as reply:
+                    async with provider._send_tls(f"{url}/chat/completions", request, headers) as reply:
                         assert reply.header("Content-Type")
                         answer = b"".join([chunk async for chunk in reply.chunks()])
         finally:
