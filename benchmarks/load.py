@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import httptools
 import uvloop
 
+RUN_SECONDS = 600
+"""No run takes longer, unless an answer never comes."""
+
 
 @dataclass(frozen=True)
 class LoadResult:
@@ -104,8 +107,9 @@ async def _drive(port: int, request: bytes, concurrency: int, requests: int) -> 
         client = _Client(request, left, done)
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)
         clients.append(client)
-    for client in clients:
-        await client.done.wait()
+    async with asyncio.timeout(RUN_SECONDS):
+        for client in clients:
+            await client.done.wait()
     seconds = time.perf_counter() - started
     latencies = sorted(value for client in clients for value in client.latencies)
     first_bytes = sorted(value for client in clients for value in client.first_bytes)

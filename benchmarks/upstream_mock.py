@@ -2,7 +2,8 @@
 
 It answers every POST with the same ~0.6 kB completion, streamed as server-sent
 events when the body asks for a stream, so that what a benchmark measures is the
-program in front of it. Run it as ``python benchmarks/upstream_mock.py PORT``.
+program in front of it. Asked for the model ``mock-paced`` it streams 32 chunks
+one by one, as a model does. Run it as ``python benchmarks/upstream_mock.py PORT``.
 """
 
 from __future__ import annotations
@@ -17,23 +18,26 @@ import uvloop
 
 WORDS = ["breakeven", "keeps", "the", "bulk", "of", "the", "work", "on", "the", "box", "and", "sends", "the", "rest"]
 CHUNKS = 8
+PACED_CHUNKS = 32
+PACE_SECONDS = 0.005
+"""Between two chunks of ``mock-paced``: 200 tokens a second."""
 
 
 def _event(payload: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(payload, separators=(",", ":")).encode() + b"\n\n"
 
 
-def _stream_body() -> bytes:
+def _stream_events(chunks: int) -> list[bytes]:
     base = {"id": "chatcmpl-mock", "object": "chat.completion.chunk", "created": 1, "model": "mock"}
     events = []
-    for index in range(CHUNKS):
-        delta = {"content": " ".join(WORDS[index::CHUNKS]) + " "}
+    for index in range(chunks):
+        delta = {"content": " ".join(WORDS[index % CHUNKS :: CHUNKS]) + " "}
         events.append(_event({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
     events.append(_event({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
     usage = {"prompt_tokens": 250, "completion_tokens": 120, "total_tokens": 370}
     events.append(_event({**base, "choices": [], "usage": usage}))
     events.append(b"data: [DONE]\n\n")
-    return b"".join(events)
+    return events
 
 
 def _plain_body() -> bytes:
@@ -58,7 +62,9 @@ def _response(content_type: bytes, body: bytes) -> bytes:
     )
 
 
-STREAM = _response(b"text/event-stream", _stream_body())
+STREAM = _response(b"text/event-stream", b"".join(_stream_events(CHUNKS)))
+PACED_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+PACED = [b"%x\r\n%b\r\n" % (len(event), event) for event in _stream_events(PACED_CHUNKS)]
 PLAIN = _response(b"application/json", _plain_body())
 
 
@@ -78,8 +84,23 @@ class MockProtocol(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         wants_stream = b'"stream":true' in self.body or b'"stream": true' in self.body
+        paced = wants_stream and b'"mock-paced"' in self.body
         self.body = b""
-        self.transport.write(STREAM if wants_stream else PLAIN)  # type: ignore[attr-defined]
+        if paced:
+            self._write(PACED_HEAD)
+            self._send_paced(0)
+        else:
+            self._write(STREAM if wants_stream else PLAIN)
+
+    def _send_paced(self, index: int) -> None:
+        if index < PACED_CHUNKS:
+            self._write(PACED[index])
+            asyncio.get_running_loop().call_later(PACE_SECONDS, self._send_paced, index + 1)
+        else:
+            self._write(b"".join(PACED[index:]) + b"0\r\n\r\n")
+
+    def _write(self, data: bytes) -> None:
+        self.transport.write(data)  # type: ignore[attr-defined]
 
 
 async def main(port: int) -> None:
