@@ -42,12 +42,15 @@ def save(session: Session, number: int, label: str, reply: str) -> None:
     session.execute(sa.insert(RESULTS).values(item=number, label=label, reply=reply))
 
 
-@app.agent("exact", every="1s", batch=100, parallel=4, overlap="queue", model="sky")
-def exact(ctx: Context, item: dict[str, Any]) -> None:
+def work(ctx: Context, item: dict[str, Any]) -> None:
     text = ctx.step(clean, item)
     label = ctx.llm("classify", f"Label: {text}", max_tokens=4)
     reply = ctx.llm("draft", f"Reply ({label}): {text}", max_tokens=4)
     ctx.commit(save, item["number"], label, reply)
+
+
+app.agent("exact", every="1s", batch=100, parallel=4, overlap="queue", model="sky")(work)
+app.agent("patient", every="1s", batch=100, parallel=4, overlap="queue", model="sky", retries=8)(work)
 
 
 @app.agent("control", every="1s", batch=100, parallel=4, overlap="queue", model="sky")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from decimal import Decimal
 from itertools import count
 
@@ -18,6 +19,8 @@ from breakeven.units import ZERO_USD
 
 CACHE = "cache"
 """Stands in the books for the provider of an answer that was given before."""
+KILLED = "gateway_killed"
+"""The error of an attempt whose end nobody here saw: the provider may have billed it."""
 _PROCESS = secrets.token_hex(6)
 _COUNTER = count()
 """Ids rise with time, which keeps the ledger's indexes compact: random ones cost a third more to insert."""
@@ -91,22 +94,49 @@ class Booking:
         Raises:
             LedgerUnavailable: when it could not be written and policy is to refuse.
         """
-        call = Call(
+        call = self._call(model, outcome, tuple(self.attempts), task=task, stream=stream)
+        self.recorded = True
+        self._desk.ledger.record(call)
+        for observe in self._desk.observers:
+            observe(call)
+
+    def sending(self, route: Route, reason: str, model: str, *, task: str | None, stream: bool) -> None:
+        """Note an attempt that a provider may bill, as it stands in the books if the gateway is killed before its end.
+
+        Raises:
+            LedgerUnavailable: when it could not be noted and policy is to refuse.
+        """
+        if route.provider.locality == "local":
+            return
+        unknown = Attempt(
+            number=len(self.attempts) + 1,
+            provider=route.provider.name,
+            locality="remote",
+            model_asked=route.model,
+            started_at=time.time(),
+            durations=Durations(),
+            outcome="cut",
+            counted_by="nobody",
+            reason=reason,
+            error=KILLED,
+        )
+        self._desk.ledger.sending(self._call(model, "cut", (*self.attempts, unknown), task=task, stream=stream))
+
+    def _call(
+        self, model: str, outcome: Outcome, attempts: tuple[Attempt, ...], *, task: str | None, stream: bool
+    ) -> Call:
+        return Call(
             id=self.id,
             received_at=self.arrival.unix,
             endpoint=self._endpoint,
             model=model,
             stream=stream,
             outcome=outcome,
-            attempts=tuple(self.attempts),
+            attempts=attempts,
             key=self._labels.key,
             agent=self._labels.agent,
             task=task,
         )
-        self.recorded = True
-        self._desk.ledger.record(call)
-        for observe in self._desk.observers:
-            observe(call)
 
 
 def _header_text(text: str) -> bytes:

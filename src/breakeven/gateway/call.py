@@ -247,6 +247,10 @@ class PlannedCall(ABC):
         bound = self.upper_bound(route)
         return await self.desk.accounts.reserve(spender, bound, self.booking.arrival.unix)
 
+    def sending(self, planned: Planned, route: Route) -> None:
+        """Note an attempt before it leaves; errors as ``Booking.sending``."""
+        self.booking.sending(route, planned.reason, self.model, task=self.plan.task, stream=self.stream)
+
     async def book(self, observation: Observation, reservation: Reservation, route: Route) -> None:
         """Price an attempt that has ended, learn from it, and turn what was held for it into what it cost."""
         observation.provider_key = self._provider_key

@@ -92,6 +92,7 @@ class Embeddings(PlannedCall):
             route, planned.reason, self.booking.arrival, desk.occupancy, desk.metering.ratios, self._characters
         )
         try:
+            self.sending(planned, route)
             async with within(turn.seconds_left):
                 whole = await _ask(route, outgoing)
         except (BreakevenError, TimeoutError) as raised:

@@ -118,6 +118,7 @@ class Generation(PlannedCall):
         )
         self.delivery.keep_alive(at_once=route.provider.availability() == "loading")
         try:
+            self.sending(planned, route)
             async with within(turn.seconds_left), route.provider.send(outgoing) as reply:
                 if reply.status >= 400:
                     body = b"".join([chunk async for chunk in reply.chunks()])

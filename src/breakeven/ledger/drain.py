@@ -12,6 +12,7 @@ import msgspec
 from breakeven.errors import LedgerError, LedgerUnavailable, RecordRejected
 from breakeven.ledger.journal import Journal
 from breakeven.ledger.records import Call
+from breakeven.ledger.sent import left_behind
 from breakeven.ledger.store import Store
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,13 @@ def recover(folder: Path, store: Store, *, patience_seconds: float = 0.0) -> int
         try:
             if journal.adopt():
                 drain(journal, store)
+            for segment, records in left_behind(folder):
+                try:
+                    store_records(records, store, folder)
+                except LedgerUnavailable:
+                    segment.release()
+                    raise
+                segment.delete()
             deadline = time.monotonic() + patience_seconds
             while journal.pending_bytes_of_others() and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)

@@ -74,7 +74,7 @@ class Segment:
         self.settled = 0
 
     @classmethod
-    def create(cls, folder: Path) -> Segment:
+    def create(cls, folder: Path, suffix: str = SUFFIX) -> Segment:
         """A new, empty segment. It takes its final name only once it is locked, so nobody can mistake it for
         an orphan."""
         name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -82,7 +82,7 @@ class Segment:
         descriptor = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path = folder / f"{name}{SUFFIX}"
+            path = folder / f"{name}{suffix}"
             unlocked.rename(path)
         except OSError:
             os.close(descriptor)
@@ -124,6 +124,10 @@ class Segment:
         """Forget the contents, all of them settled."""
         os.ftruncate(self.descriptor, 0)
         self.size = self.settled = 0
+
+    def release(self) -> None:
+        """Keep the file and release its lock."""
+        os.close(self.descriptor)
 
     def delete(self) -> None:
         """Remove the file and release its lock."""
@@ -274,7 +278,7 @@ class Journal:
                 if segment.settled == segment.size:
                     segment.delete()
                 else:
-                    os.close(segment.descriptor)
+                    segment.release()
             self._segments.clear()
             self._active = None
 

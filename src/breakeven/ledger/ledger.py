@@ -16,6 +16,7 @@ from breakeven.errors import BreakevenError, LedgerError, LedgerUnavailable
 from breakeven.ledger.drain import BATCH_RECORDS, drain_batch, store_records
 from breakeven.ledger.journal import SEGMENT_BYTES, Journal
 from breakeven.ledger.records import Call
+from breakeven.ledger.sent import SentNotes, left_behind
 from breakeven.ledger.store import Store
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Ledger:
         self._store = store
         self._migrated = migrated
         self._encoder = msgspec.json.Encoder()
+        self._sent = SentNotes(journal.folder, sync=settings.sync)
         self._memory: deque[bytes] = deque()
         self._database_error: str | None = None
         self._journal_error: str | None = None
@@ -82,11 +84,14 @@ class Ledger:
             segment_bytes = min(SEGMENT_BYTES, settings.journal_max_bytes // 4)
             journal = Journal(home / JOURNAL_FOLDER, segment_bytes=segment_bytes, sync=settings.sync)
             adopted = journal.adopt()
+            interrupted = _book_interrupted(journal)
         except OSError as error:
             remedy = "Make the folder writable, or set home in the configuration."
             raise LedgerError(f"the journal in {home} cannot be opened: {error.strerror}", remedy=remedy) from error
         if adopted:
             logger.warning("recovering %d bytes of journal left by a process that was killed", adopted)
+        if interrupted:
+            logger.warning("booking what may have been billed of the calls in the middle of which a process was killed")
         migrated, trouble = True, None
         try:
             store = Store.connect(settings, home, busy_seconds=BUSY_SECONDS)
@@ -106,6 +111,20 @@ class Ledger:
         ledger._thread.start()
         return ledger
 
+    def sending(self, call: Call) -> None:
+        """Note a call that is about to be sent to a provider that bills; until it is recorded, a kill of the process
+        leaves it in the books as it is given here.
+
+        Raises:
+            LedgerUnavailable: it could not be noted, and policy is to refuse.
+        """
+        try:
+            self._sent.note(call.id, self._encoder.encode(call))
+        except OSError as error:
+            self._note_journal(error)
+            if self._settings.on_journal_failure == "refuse":
+                raise self._refusal() from error
+
     def record(self, call: Call) -> None:
         """Keep a call. Once this returns, a kill of the process loses it no more (save with ``batched``).
 
@@ -113,6 +132,10 @@ class Ledger:
             LedgerUnavailable: the call is not safe, and its answer must not be completed. What it used is still
                 held in memory, as a failed call, and written if the disk recovers.
         """
+        self._keep(call)
+        self._sent.forget(call.id)
+
+    def _keep(self, call: Call) -> None:
         record = self._encoder.encode(call)
         if self._settings.durability == "batched":
             self._hold(record)
@@ -179,6 +202,7 @@ class Ledger:
                 len(self._memory),
             )
         self._journal.close()
+        self._sent.close()
         self._store.close()
 
     def _hold(self, record: bytes) -> None:
@@ -280,3 +304,15 @@ class Ledger:
     def _note_commit(self) -> None:
         self._last_commit_at = time.time()
         self._note_database(None)
+
+
+def _book_interrupted(journal: Journal) -> bool:
+    """Put what dead processes had sent behind what they recorded, and tell whether there was something. Calls that were
+    recorded after all keep their record, since it comes first."""
+    found = False
+    for segment, records in left_behind(journal.folder):
+        for record in records:
+            journal.append(record)
+            found = True
+        segment.delete()
+    return found
