@@ -11,7 +11,9 @@ BreakevenError
 │   ├── MalformedBody
 │   ├── BodyTooLarge
 │   ├── Unauthorized
+│   ├── NotPermitted        the caller's key is limited to something else
 │   ├── ModelNotFound
+│   ├── AgentNotFound
 │   ├── ContextExceeded
 │   ├── Unsupported
 │   ├── DataStays           the call's data must not leave the machine
@@ -32,6 +34,7 @@ BreakevenError
 ├── LedgerError             the books cannot be written or read
 │   ├── LedgerUnavailable   nowhere to write: new calls are refused
 │   └── RecordRejected      the database refuses a record for its content
+├── QueueUnavailable        the agents' database does not answer         (5xx)
 ├── AgentError              an agent's work on an item did not succeed
 │   ├── ItemRejected        the item itself cannot be worked on: a dead letter
 │   └── ItemDeferred        something around it fails for now: the item waits and is taken up again
@@ -176,6 +179,13 @@ class Unauthorized(RequestError):
     status = 401
 
 
+class NotPermitted(RequestError):
+    """The key is known, and limited to something else."""
+
+    code = "not_permitted"
+    status = 403
+
+
 class ForeignPage(RequestError):
     """A web page from elsewhere calls a gateway that takes no keys."""
 
@@ -187,6 +197,13 @@ class ModelNotFound(RequestError):
     """The request names a model that this gateway does not serve."""
 
     code = "model_not_found"
+    status = 404
+
+
+class AgentNotFound(RequestError):
+    """The request names an agent that nobody has run here."""
+
+    code = "agent_not_found"
     status = 404
 
 
@@ -362,6 +379,13 @@ class LedgerUnavailable(LedgerError):
     """Nowhere to write a record: calls are refused rather than served unmetered."""
 
     code = "ledger_unavailable"
+    status = 503
+
+
+class QueueUnavailable(BreakevenError):
+    """Items cannot be put into the agents' queue for now."""
+
+    code = "queue_unavailable"
     status = 503
 
 

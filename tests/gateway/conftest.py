@@ -18,6 +18,7 @@ from breakeven import config
 from breakeven.box.engine import Engine
 from breakeven.gateway.app import Gateway
 from breakeven.gateway.assembly import assemble
+from breakeven.gateway.desk import Inbox
 from breakeven.gateway.server import GatewayServer, bind, new_event_loop
 from breakeven.ledger.ledger import Ledger
 from breakeven.ledger.records import Call
@@ -68,7 +69,7 @@ def booked_calls(home: Path) -> list[Call]:
 
 @contextmanager
 def run_gateway(
-    document: dict[str, Any], home: Path, environment: dict[str, str] | None = None
+    document: dict[str, Any], home: Path, environment: dict[str, str] | None = None, *, inbox: Inbox | None = None
 ) -> Iterator[RunningGateway]:
     """Serve with this configuration until left."""
     settings = config.parse(document)
@@ -78,7 +79,7 @@ def run_gateway(
     async def main() -> None:
         listener = bind("127.0.0.1", 0)
         with listener:
-            async with assemble(settings, home, environment or {}) as assembly:
+            async with assemble(settings, home, environment or {}, inbox=inbox) as assembly:
                 state["loop"], state["stop"] = asyncio.get_running_loop(), asyncio.Event()
                 state["ledger"], state["engine"] = assembly.desk.ledger, assembly.engine
                 state["lay_desk"] = assembly.lay_desk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx2
@@ -13,6 +14,8 @@ from tests.fakes import cloud
 from tests.fakes.cloud import CLAUDE, EMBEDDER, GPT, SimulatedCloud
 from tests.gateway.conftest import RunningGateway, run_gateway
 
+from breakeven.agents import database, runs
+from breakeven.agents.inbox import Inbox
 from breakeven.gateway.asgi import gateway_fault
 from breakeven.gateway.openapi import document
 
@@ -92,11 +95,15 @@ def deepened(found: dict[str, Any]) -> dict[str, Any]:
     for path, operations in found["paths"].items():
         for operation in operations.values():
             for content in operation.get("requestBody", {}).get("content", {}).values():
-                content["schema"]["properties"] |= {
-                    "model": one_of("gpt", "claude", "embed", "auto"),
-                    **FIELDS.get(path, {}),
-                }
+                if "properties" in content["schema"]:
+                    content["schema"]["properties"] |= {
+                        "model": one_of("gpt", "claude", "embed", "auto"),
+                        **FIELDS.get(path, {}),
+                    }
             labels = [label for label in operation.get("parameters", []) if "deadline" not in label["name"]]
+            for label in labels:
+                if label["name"] == "agent" and label["in"] == "path":
+                    label["schema"] = one_of("triage", "night", "nobody")
             operation["parameters"] = labels
     return found
 
@@ -106,9 +113,16 @@ schema = schemathesis.openapi.from_dict(deepened(document()))
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    home = tmp_path_factory.mktemp("home")
+    agents = database.connect(None, home)
+    database.migrate(agents)
+    with agents.begin() as connection:
+        runs.remember(connection, "triage", 0.0, takes_items=True)
+        runs.remember(connection, "night", 0.0, takes_items=False)
     with (
         cloud.running() as sim,
-        run_gateway(configuration(sim), tmp_path_factory.mktemp("home"), {"K": "sk-k"}) as running,
+        closing(Inbox(agents)) as inbox,
+        run_gateway(configuration(sim), home, {"K": "sk-k"}, inbox=inbox) as running,
     ):
         yield running
 

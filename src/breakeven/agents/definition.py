@@ -47,7 +47,7 @@ class Budget(Section):
 
 
 class QueueSource(Section):
-    """Items put in by ``breakeven agents enqueue``, by ``queue.enqueue`` or by other agents' ``ctx.enqueue``."""
+    """Items put in by ``breakeven agents enqueue``, over HTTP, by ``queue.enqueue`` or by agents' ``ctx.enqueue``."""
 
     kind: Literal["queue"] = "queue"
 

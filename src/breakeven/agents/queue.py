@@ -67,6 +67,7 @@ def workflow_id(agent: str, item: int, attempt: int) -> str:
 def enqueue(connection: Connection, agent: str, new: Iterable[New], *, origin: Origin = "queue") -> int:
     """Put items in, in the caller's transaction; those whose key is known already change nothing. How many were new."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(items).on_conflict_do_nothing(index_elements=["agent", "key"]).returning(items.c.id)
     at, added = time.time(), 0
     for chunk in _chunks(new):
         rows = [
@@ -85,8 +86,7 @@ def enqueue(connection: Connection, agent: str, new: Iterable[New], *, origin: O
             }
             for item in chunk
         ]
-        statement = insert(items).values(rows).on_conflict_do_nothing(index_elements=["agent", "key"])
-        added += len(connection.execute(statement.returning(items.c.id)).all())
+        added += len(connection.execute(statement, rows).all())
     return added
 
 

@@ -122,10 +122,17 @@ def remembered(connection: Connection) -> dict[str, AgentState]:
     return {agent: AgentState(bool(paused), seen, cursor) for agent, paused, seen, cursor in found}
 
 
-def remember(connection: Connection, agent: str, seen: float) -> None:
-    """Begin to remember an agent, unless it is remembered already."""
+def remember(connection: Connection, agent: str, seen: float, *, takes_items: bool) -> None:
+    """Begin to remember an agent; of one that is remembered already only note whether it takes items."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(insert(states).values(agent=agent, paused=False, seen=seen).on_conflict_do_nothing())
+    new = insert(states).values(agent=agent, paused=False, seen=seen, takes_items=takes_items)
+    connection.execute(new.on_conflict_do_update(index_elements=["agent"], set_={"takes_items": takes_items}))
+
+
+def takers(connection: Connection) -> dict[str, bool]:
+    """The agents that have run here, and whether they take items; one that nobody asked yet is taken to."""
+    found = connection.execute(sa.select(states.c.agent, states.c.takes_items))
+    return {agent: takes_items is not False for agent, takes_items in found}
 
 
 def update_state(connection: Connection, agent: str, **values: Any) -> None:

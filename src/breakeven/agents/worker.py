@@ -112,8 +112,8 @@ class FleetWorker:
         now = self._clock()
         with self._db.begin() as connection:
             workers.register(connection, self._me)
-            for name in self._fleet:
-                runs.remember(connection, name, now)
+            for name, member in sorted(self._fleet.items()):
+                runs.remember(connection, name, now, takes_items=member.agent.source is not None)
         self._heart.start()
         self._engine.start()
         spread = {name: member.agent.schedule for name, member in self._fleet.items() if member.agent.spread == "auto"}

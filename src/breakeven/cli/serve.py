@@ -7,7 +7,7 @@ import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,8 @@ def _with_flags(settings: Settings, host: str | None, port: int | None, model: s
 
 
 async def _serve(live: LiveSettings, *, as_json: bool) -> None:
+    from breakeven.agents import database
+    from breakeven.agents.inbox import Inbox
     from breakeven.gateway.app import Gateway
     from breakeven.gateway.assembly import assemble
     from breakeven.gateway.server import GatewayServer, bind
@@ -70,10 +72,11 @@ async def _serve(live: LiveSettings, *, as_json: bool) -> None:
     settings = live.current
     home = console.home_of(settings)
     progress = console.DownloadProgress(hidden=as_json)
-    with bind(settings.gateway.host, settings.gateway.port) as listener:
+    agents = database.connect(settings.agents.url, home)
+    with bind(settings.gateway.host, settings.gateway.port) as listener, closing(Inbox(agents)) as inbox:
         host, port = listener.getsockname()[:2]
         url = f"http://{host if ':' not in host else f'[{host}]'}:{port}"
-        async with assemble(settings, home, progress=progress) as assembly, _following(live, assembly):
+        async with assemble(settings, home, progress=progress, inbox=inbox) as assembly, _following(live, assembly):
             progress.close()
             server = GatewayServer(Gateway(lambda: assembly.desk), settings.gateway.shutdown_seconds)
             async with server.running(listener):

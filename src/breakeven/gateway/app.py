@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from breakeven import __version__
 from breakeven.errors import BreakevenError, MethodNotAllowed, NoSuchEndpoint
-from breakeven.gateway import admin, count_tokens, embeddings, openapi, pages
+from breakeven.gateway import admin, count_tokens, embeddings, items, openapi, pages
 from breakeven.gateway.asgi import (
     ClientLeft,
     Receive,
@@ -61,6 +61,7 @@ class Gateway:
             "/openapi.json": {"GET": openapi.answer},
             **{path: {"GET": handler} for path, handler in admin.PAGES.items()},
             admin.EXPLAIN: {"POST": admin.explain},
+            items.PATH: {"POST": items.put},
             **{probe: {"GET": _health, "HEAD": _health} for probe in PROBES},
         }
 
@@ -87,7 +88,7 @@ class Gateway:
 
     def _route(self, scope: Scope) -> Handler:
         path: str = scope["path"]
-        methods = self._routes.get(path)
+        methods = self._routes.get(path) or (self._routes[items.PATH] if items.agent_of(path) else None)
         if methods is None:
             raise NoSuchEndpoint(f"no such endpoint: {path}", remedy=f"Served are {', '.join(self._routes)}.")
         handler = methods.get(scope["method"])

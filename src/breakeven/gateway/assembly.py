@@ -38,7 +38,7 @@ from breakeven.catalog.prices import open_book
 from breakeven.config import Settings
 from breakeven.config.watch import LiveSettings
 from breakeven.gateway.decisions import Decisions
-from breakeven.gateway.desk import Desk, Readiness
+from breakeven.gateway.desk import Desk, Inbox, Readiness
 from breakeven.gateway.gauges import gauges
 from breakeven.gateway.keys import require_key_beyond_loopback
 from breakeven.gateway.logs import log_call
@@ -82,6 +82,7 @@ class _Parts:
     decisions: Decisions
     responses: ResponseCache
     observers: tuple[Callable[[Call], None], ...]
+    inbox: Inbox | None
     keeper: Keeper | None
     drift: DriftWatch
 
@@ -148,6 +149,7 @@ class Assembly:
             decisions=parts.decisions,
             responses=parts.responses,
             observers=parts.observers,
+            inbox=parts.inbox,
             readiness=self._readiness,
             allowed_origins=settings.gateway.allowed_origins,
             max_body_bytes=settings.gateway.max_body_bytes,
@@ -186,6 +188,7 @@ async def assemble(
     environment: Mapping[str, str] = os.environ,
     progress: Progress = no_progress,
     look_around: Callable[[], Awaitable[tuple[Found, ...]]] = discover,
+    inbox: Inbox | None = None,
 ) -> AsyncIterator[Assembly]:
     """Start what the settings ask for; on leaving, stop it and close the books.
 
@@ -265,6 +268,7 @@ async def assemble(
             decisions=decisions,
             responses=ResponseCache(),
             observers=tuple(observers),
+            inbox=inbox,
             keeper=_keeper(settings.box.keep_alive_hours),
             drift=drift,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 from breakeven.accounts.accounts import Accounts
 from breakeven.accounts.responses import ResponseCache
@@ -20,6 +21,9 @@ from breakeven.routing.forecast import RecentForecast
 from breakeven.routing.runtime import Runtime
 from breakeven.routing.table import RoutingTable
 
+NewItem: TypeAlias = tuple[str | None, int, Any]
+"""An item for an agent: its key, its priority, its payload."""
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -27,6 +31,19 @@ class Readiness:
 
     ready: bool
     checks: dict[str, str]
+
+
+class Inbox(Protocol):
+    """The agents' queue, as far as it concerns the gateway."""
+
+    async def put(self, agent: str, items: Sequence[NewItem]) -> int:
+        """Put items in, each once under its key. How many were new.
+
+        Raises:
+            RequestError: nobody has run this agent, or it takes no items.
+            QueueUnavailable: the agents' database does not answer.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,7 @@ class Desk:
         drift: which of one's own servers are slower than usual.
         metrics / decisions: what is shown of calls.
         observers: told of each call as it enters the books.
+        inbox: takes items for agents; ``None`` where there is no database of theirs.
         readiness: asked by ``/ready``.
         allowed_origins: web pages that may call.
         max_body_bytes: longest body accepted.
@@ -67,6 +85,7 @@ class Desk:
     metrics: Metrics
     decisions: Decisions
     observers: tuple[Callable[[Call], None], ...]
+    inbox: Inbox | None
     readiness: Callable[[], Readiness]
     allowed_origins: tuple[str, ...]
     max_body_bytes: int

@@ -7,6 +7,7 @@ from typing import Any
 from breakeven import __version__
 from breakeven.gateway.asgi import Receive, Scope, Send, respond_json
 from breakeven.gateway.desk import Desk
+from breakeven.gateway.items import LEAST_PRIORITY, MOST_ITEMS, MOST_KEY_CHARACTERS, MOST_PRIORITY
 
 _TEXT = {"type": "string"}
 _OBJECT = {"type": "object"}
@@ -51,6 +52,7 @@ def document() -> dict[str, Any]:
             "/v1/messages/count_tokens": _call("Count without running", ("model", "messages"), messages=_MESSAGES),
             "/v1/embeddings": _call("Embeddings", ("model", "input"), input={"type": ["string", "array"]}),
             "/admin/explain": _call("The plan of a request that is not sent", ("model",)),
+            "/agents/{agent}/items": _put_items(),
             "/v1/models": _read("Names that may be asked for"),
             "/": _read("Whether somebody is there"),
             "/api/hello": _read("Whether somebody is there"),
@@ -87,6 +89,48 @@ def _call(summary: str, required: tuple[str, ...], **properties: Any) -> dict[st
             "parameters": _LABELS,
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
             "responses": {"200": _answer("The answer"), **{code: _answer(text) for code, text in refusals.items()}},
+        }
+    }
+
+
+def _put_items() -> dict[str, Any]:
+    item = {
+        "type": "object",
+        "required": ["payload"],
+        "properties": {
+            "payload": {"description": "What the agent works on."},
+            "key": {"type": ["string", "null"], "minLength": 1, "maxLength": MOST_KEY_CHARACTERS},
+            "priority": {"type": "integer", "minimum": LEAST_PRIORITY, "maximum": MOST_PRIORITY, "default": 0},
+        },
+        "additionalProperties": False,
+    }
+    schema = {"oneOf": [item, {"type": "array", "minItems": 1, "maxItems": MOST_ITEMS, "items": item}]}
+    refusals = {
+        "400": "The body is no item, or the agent takes none",
+        "401": "The key is missing or unknown",
+        "403": "The key is limited to another agent",
+        "404": "Nobody has run this agent here",
+        "413": "The body is too long",
+        "429": "A rate limit",
+        "503": "The agents' database does not answer",
+    }
+    return {
+        "post": {
+            "summary": "Give an agent items to work on, each once under its key",
+            "parameters": [
+                {"name": "agent", "in": "path", "required": True, "schema": _TEXT},
+                {
+                    "name": "idempotency-key",
+                    "in": "header",
+                    "schema": _TEXT,
+                    "description": "Names items without a key.",
+                },
+            ],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+            "responses": {
+                "202": _answer("How many are new"),
+                **{code: _answer(text) for code, text in refusals.items()},
+            },
         }
     }
 

@@ -34,11 +34,11 @@ def upgrade(connection: Connection, scripts: Path, revision: str = "head") -> No
     Raises:
         LookupError: the database is at a revision that is not in the history.
     """
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its plugins as it is imported
     from alembic import command  # noqa: PLC0415  only a new or outdated database pays for the import
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["connection"] = connection
