@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "finish": (int, float, Measured | None),
     "hold": (str, int, int),
     "slot_free": (str, int, int),
+    "emptied": (str, int, int),
     "saved": (Copy,),
     "lost": (Copy,),
 }

@@ -127,7 +127,11 @@ class Simulation:
                 case Forget(copy=copy):
                     self._files.discard(copy.file or "")
         look = self.pool.next_look(self.now)
-        if look is not None and self.pool.state(self.now).waiting and not self.now < self._look <= look:
+        if (
+            look is not None
+            and (self._events or self.pool.state(self.now).waiting)
+            and not self.now < self._look <= look
+        ):
             self._look = look
             self.at(look, None)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -68,7 +69,14 @@ class Box:
 
 
 @asynccontextmanager
-async def box(model: ModelFile, home: Path, *, engines: int = 1, **settings: Any) -> AsyncIterator[Box]:
+async def box(
+    model: ModelFile,
+    home: Path,
+    *,
+    engines: int = 1,
+    clock: Callable[[], float] = time.monotonic,
+    **settings: Any,
+) -> AsyncIterator[Box]:
     chosen = EngineSettings(**{"context": 1024, "slots": 2, "cache_ram_mib": 0, "threads": 1, **settings})
     running = [
         Engine(chosen, model, home / f"logs{n}", kv_files=KvFiles(home / f"kv{n}"), supervision=WATCHFUL)
@@ -76,7 +84,7 @@ async def box(model: ModelFile, home: Path, *, engines: int = 1, **settings: Any
     ]
     files = running[0].kv_files if engines == 1 else None
     backends = [EngineBackend(engine, f"engine{n}") for n, engine in enumerate(running)]
-    dispatcher = Dispatcher("the box", backends, load_seconds=30, files=files, file_budget=10**9)
+    dispatcher = Dispatcher("the box", backends, load_seconds=30, files=files, file_budget=10**9, clock=clock)
     await asyncio.gather(*(engine.start() for engine in running))
     try:
         yield Box(dispatcher, running)
@@ -128,6 +136,39 @@ def test_fewer_calls_at_once_than_slots_are_served_when_told_and_all_again_after
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
+
+    run(act)
+
+
+def test_before_an_agent_wakes_its_prompt_is_back_in_a_slot_and_only_its_last_words_are_computed(
+    demo_model: ModelFile, tmp_path: Path
+) -> None:
+    passed = [0.0]
+
+    async def act() -> None:
+        async with box(demo_model, tmp_path, slots=2, clock=lambda: time.monotonic() + passed[0]) as one:
+
+            def in_slots() -> set[str | None]:
+                return {slot.agent for slot in one.dispatcher.snapshot().state.slots}
+
+            async def wake(at: float, *agents: str) -> list[Measured]:
+                passed[0] = at
+                calls = (ask(one.dispatcher, request(agent, f"Run {at}.")) for agent in agents)
+                return await asyncio.gather(*calls)
+
+            (first,) = await wake(0, "cron")
+            await wake(100, "b", "c")
+            await wake(200, "cron")
+            await wake(300, "d", "e")
+            assert in_slots() == {"d", "e"}
+            await wake(380, "f")
+            await one.until(lambda: in_slots() == {"cron", "f"} and one.busy == 0)
+            (again,) = await wake(400, "cron")
+            assert first.computed is not None
+            assert again.computed is not None
+            assert again.cached is not None
+            assert again.cached > first.computed * 0.9
+            assert again.computed < 32
 
     run(act)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.box.recording import replay
 from tests.box.simulation import BLOCK_TOKENS, DECODE, PREFILL, Simulation, Step, simulate
 
-from breakeven.box.pool import EngineFacts, Pool
+from breakeven.box.pool import EngineFacts, Measured, Pool
 from breakeven.box.pool_state import Call, Copy, EngineView, Lease, PoolState, Priority, Slot
 from breakeven.box.prefix import BLOCK_CHARACTERS, Prompt, common_blocks, prefix_of
 from breakeven.box.scheduler import EndLease, Prefetch, Refuse, Rules, Start, decide, lease_after, next_look
@@ -202,6 +202,59 @@ def test_an_expected_agent_is_restored_before_it_wakes() -> None:
     assert decide(state, 75.0, RULES) == [Prefetch("e", 1, copy, save=None)]
     restored = replace(state, slots=(slots[0], Slot("e", 1, (1, 2), 128, "cron")))
     assert decide(restored, 75.0, RULES) == []
+
+
+def test_agents_that_wake_in_turn_find_their_prompts_in_a_slot_before_they_call() -> None:
+    tight = (EngineFacts("one", 2, saves=True, cache_bytes=0, kv_bytes_per_token=1000),)
+    steps = [Step(at=600 * wake + 60 * n, agent=agent) for wake in range(5) for n, agent in enumerate("ABCDEF")]
+    run = simulate(steps, engines=tight, file_budget=10**9)
+    fetched = [at for at, d in run.decisions if isinstance(d, Prefetch)]
+    late = [one for one in run.served.values() if one.call.arrived >= 1200]
+    starts = {d.call: d for _, d in run.decisions if isinstance(d, Start)}
+    for one in late:
+        assert starts[one.call.id].restore is None  # it is there already
+        assert one.computed == BLOCK_TOKENS  # all but the last words
+    assert len(late) == 18
+    fetched = [at for at in fetched if 1200 <= at < 2800]
+    assert {one.call.arrived - RULES.prefetch_seconds for one in late}.issuperset(fetched)
+    assert len(fetched) >= 12  # the others had never left
+
+
+def test_an_agent_that_has_stopped_takes_no_slot_from_those_that_wake() -> None:
+    tight = (EngineFacts("one", 1, saves=True, cache_bytes=0, kv_bytes_per_token=1000),)
+    gone = [Step(at=600 * wake, agent="gone") for wake in range(3)]
+    steps = [Step(at=600 * wake + 60, agent="a") for wake in range(20)]
+    run = simulate([*gone, *steps], engines=tight, file_budget=10**9)
+    assert max(at for at, d in run.decisions if isinstance(d, Prefetch) and d.copy.agent == "gone") < 600 * 6
+
+
+def test_what_a_file_is_restored_over_is_saved_though_memory_would_keep_it() -> None:
+    roomy = Pool(RULES, file_budget=10**9)
+    roomy.engine_up(EngineFacts("one", 1, saves=True, cache_bytes=10**9, kv_bytes_per_token=1000))
+    for number, agent, prefix in ((1, "a", (1, 2, 3, 4)), (2, "b", (5, 6, 7, 8))):
+        roomy.arrive(Call(number, agent, Prompt(prefix, 256, 4), 100.0 * number), 100.0 * number)
+        roomy.decide(100.0 * number)
+        roomy.finish(number, 100.0 * number + 2, Measured(256, 0, 4, 1.0, 1.0))
+        if agent == "a":
+            roomy.saved(Copy("one", prefix, "a", "a.kv", 256_000, 0.001))
+    roomy.arrive(Call(3, "a", Prompt((1, 2, 3, 4), 256, 4), 300.0), 300.0)
+    (start,) = roomy.decide(300.0)
+    assert isinstance(start, Start)
+    assert start.restore is not None
+    assert start.save is not None  # llama.cpp does not keep what a file is restored over
+    assert start.save.agent == "b"
+    assert not [copy for copy in roomy.state(301.0).copies if copy.file is None and copy.agent == "b"]
+
+
+def test_a_lease_that_ends_makes_room_for_what_is_due() -> None:
+    copy = Copy("e", (1, 2), "cron", "f", 10, 0.01)
+    lease = Lease("c", Priority.AGENT, 70.0, 71.0, 80.0)
+    state = PoolState(
+        {"e": EngineView("e")}, (Slot("e", 0, (7,), 64, "x", lease=lease),), copies=(copy,), wakes={"cron": 100.0},
+        file_budget=10**9,
+    )  # fmt: skip
+    assert decide(state, 75.0, RULES) == []
+    assert decide(state, 80.0, RULES) == [EndLease("e", 0), Prefetch("e", 0, copy, save=None)]
 
 
 def test_a_call_that_cannot_be_answered_in_time_is_refused_once_that_is_clear() -> None:

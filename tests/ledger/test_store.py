@@ -58,6 +58,34 @@ def test_every_field_comes_back_as_it_was_written(store: Store) -> None:
     assert all_calls(store) == [full, bare, refused]
 
 
+def test_the_stretches_in_which_a_model_of_ones_own_was_asked_come_back_in_order(store: Store) -> None:
+    model = local_attempt().model_asked
+    times = [NOVEMBER + seconds for seconds in (7 * 3600 + 1, 599.9, 600, 3, 601)]
+    store.insert([call(str(n), local_attempt(), at=at) for n, at in enumerate(times)])
+    store.insert([call("cloud", remote_attempt(model_asked=model), at=NOVEMBER + 1800)])
+    stretches = [NOVEMBER + seconds for seconds in (0, 600, 7 * 3600)]
+    assert store.active_times(NOVEMBER, NOVEMBER + DAY, model=model) == stretches
+    assert store.active_times(NOVEMBER + 3600, NOVEMBER + DAY, model=model) == stretches[2:]
+    assert store.active_times(NOVEMBER, NOVEMBER + DAY, model="another") == []
+
+
+def test_the_longest_prompt_of_each_agent_counts_answers_and_cached_tokens(store: Store) -> None:
+    def served(name: str, agent: str | None, **tokens: int) -> Call:
+        return call(name, local_attempt(tokens=TokenCounts(**tokens)), agent=agent)
+
+    store.insert(
+        [
+            served("1", "a", uncached_input=1000),
+            served("2", "a", uncached_input=100, cache_read=950, output=20),
+            served("3", "b", output=5),
+            served("4", None, uncached_input=9000),
+        ]
+    )
+    provider = local_attempt().provider
+    assert store.longest_prompts(0, 4e9, provider=provider) == {"a": 1070, "b": 5}
+    assert store.longest_prompts(0, 4e9, provider="another") == {}
+
+
 def test_money_keeps_every_digit(store: Store) -> None:
     amounts = [Decimal("0.1234567890123456789012345678"), Decimal("98765432109876543210.5"), Decimal("1E-24")]
     store.insert([call(str(n), local_attempt(money=Money(marginal_energy=amount))) for n, amount in enumerate(amounts)])

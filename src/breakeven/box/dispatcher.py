@@ -356,7 +356,8 @@ class Dispatcher:
         try:
             if order.save is not None:
                 await self._save(order.save)
-            await self._restore(order.engine, order.slot, order.copy)
+            if not await self._restore(order.engine, order.slot, order.copy):
+                self.pool.emptied(order.engine, order.slot, holder)
         finally:
             self.pool.slot_free(order.engine, order.slot, holder)
             self._decide()
@@ -382,19 +383,21 @@ class Dispatcher:
         self._delete(self.pool.saved(Copy(slot.engine, slot.holds, slot.agent, name, moved.size, seconds)))
         self._decide()
 
-    async def _restore(self, engine: str, slot: int, copy: Copy) -> None:
+    async def _restore(self, engine: str, slot: int, copy: Copy) -> bool:
+        """Put a file's prompt into a slot; says whether it is there."""
         access = self._backends[engine].slots
         if access is None or copy.file is None:
-            return
+            return False
         try:
             moved = await access.restore(slot, copy.file)
         except EngineUnavailable as error:
             log.warning("the prompt of %s could not be restored, it is computed again: %s", copy.agent, error)
             self.pool.lost(copy)
             self._delete(copy)
-        else:
-            if moved.seconds:
-                self._restore_rate = moved.size / moved.seconds
+            return False
+        if moved.seconds:
+            self._restore_rate = moved.size / moved.seconds
+        return True
 
     def _delete(self, copy: Copy | None) -> None:
         if copy is not None and copy.file is not None and self._files is not None:

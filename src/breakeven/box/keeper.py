@@ -9,6 +9,7 @@ What is done to a model is decided by `decide`, from what was seen and the time 
    last the pause before the next is doubled, up to an hour, so that two models without room for both do not swap for
    ever.
 4. One that is gone after its time was idle for so long: it stays away until a call loads it, and is then told again.
+5. Shortly before the first call after such a silence is expected, by the rhythm of days and weeks, it is loaded.
 """
 
 from __future__ import annotations
@@ -115,12 +116,18 @@ def reload_pause(losses: int) -> Seconds:
     return min(RELOAD_MOST, RELOAD_FIRST * 2.0 ** min(losses - 1, 20))
 
 
-def decide(watch: Watch, left: Seconds | None, now: float, *, loaded: bool) -> tuple[Watch, bool]:
+async def never_due(_model: str) -> bool:
+    """Nothing is known of when models are called."""
+    return False
+
+
+def decide(watch: Watch, left: Seconds | None, now: float, *, loaded: bool, due: bool = False) -> tuple[Watch, bool]:
     """What is known after a look, and whether to load it now; by the rules above.
 
     Args:
         left: seconds it has left; ``None`` when it is not loaded or the server does not say.
         loaded: whether it is.
+        due: whether a call is expected soon.
     """
     if watch.phase == "new":
         return watch, now >= watch.not_before
@@ -131,7 +138,7 @@ def decide(watch: Watch, left: Seconds | None, now: float, *, loaded: bool) -> t
         steady = now - watch.loaded_at >= STEADY
         return replace(watch, phase="kept", until=until, losses=0 if steady else watch.losses), False
     if watch.phase == "idle" or (watch.phase == "kept" and now >= watch.until - TOLERANCE):
-        return replace(watch, phase="idle"), False
+        return replace(watch, phase="idle"), due and now >= watch.not_before
     if watch.loaded_at >= watch.not_before:  # the loss is news
         watch = watch.failed(now)
         if watch.losses == 1:
@@ -144,17 +151,19 @@ class Keeper:
 
     Args:
         keep: seconds a model stays after its last call; infinite for good.
+        due: whether a call for a model is expected soon; asked of idle ones.
     """
 
     def __init__(
         self,
         keep: Seconds,
         *,
+        due: Callable[[str], Awaitable[bool]] = never_due,
         connect: Callable[[str, str | None], Residency] = OllamaResidency,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._keep = keep
+        self._keep, self._due = keep, due
         self._connect, self._clock, self._sleep = connect, clock, sleep
         self._watched: dict[Resident, Watch] = {}
         self._words: dict[Resident, str] = {}
@@ -195,7 +204,8 @@ class Keeper:
         name, before = full_name(resident.model), self._watched.get(resident)
         if before is None:  # a reload of the settings let go of it meanwhile
             return
-        watch, load = decide(before, left.get(name), self._clock(), loaded=name in left)
+        due = before.phase == "idle" and name not in left and await self._due(resident.model)
+        watch, load = decide(before, left.get(name), self._clock(), loaded=name in left, due=due)
         self._note(resident, watch)
         if not load:
             if name in left:
@@ -204,7 +214,7 @@ class Keeper:
                 self._say(resident, "not loaded: idle for longer than box.keep_alive_hours")
             return
         if name not in left:
-            self._say(resident, "loading")
+            self._say(resident, "loading: its first call is expected" if due else "loading")
         try:
             await server.load(resident.model, self._keep)
         except EngineUnavailable:

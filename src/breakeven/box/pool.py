@@ -199,6 +199,11 @@ class Pool:
         if (found := self._slots.get((engine, slot))) is not None and found.call == call_id:
             self._slots[engine, slot] = replace(found, call=None)
 
+    def emptied(self, engine: str, slot: int, call_id: int) -> None:
+        """What a held slot was to hold is not there."""
+        if (found := self._slots.get((engine, slot))) is not None and found.call == call_id:
+            self._slots[engine, slot] = Slot(engine, slot, call=call_id)
+
     def held(self, engine: str, slot: int) -> Slot | None:
         """What a slot holds now; ``None`` when its engine is gone."""
         return self._slots.get((engine, slot))
@@ -321,10 +326,12 @@ class Pool:
                 self._slots[key] = replace(self._slots[key], lease=None)
             case Prefetch(copy=copy):
                 key = decision.engine, decision.slot
-                slot = self._slots[key]
-                self._keep_in_cache(slot, ())
                 self._slots[key] = Slot(
-                    *key, holds=copy.prefix, agent=copy.agent, stable_blocks=self._stable_blocks(copy.agent)
+                    *key,
+                    holds=copy.prefix,
+                    held_tokens=copy.size // (self._engines[copy.engine].facts.kv_bytes_per_token or copy.size or 1),
+                    agent=copy.agent,
+                    stable_blocks=self._stable_blocks(copy.agent),
                 )
             case Forget(copy=copy):
                 self.lost(copy)
@@ -333,7 +340,8 @@ class Pool:
         key = start.engine, start.slot
         slot, call = self._slots[key], self._waiting.pop(start.call)
         engine = self._engines[start.engine]
-        self._keep_in_cache(slot, call.prompt.prefix)
+        if start.restore is None:
+            self._keep_in_cache(slot, call.prompt.prefix)
         alike = 2 * call.prompt.shared_tokens(slot.holds) >= max(1, call.prompt.tokens)
         prefill = engine.view.prefill_seconds(call.prompt.tokens - start.reused)
         self._slots[key] = Slot(

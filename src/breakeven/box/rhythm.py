@@ -10,6 +10,8 @@ from breakeven.units import Seconds
 
 REMEMBERED = 9
 """Wake-ups kept: eight gaps, so that one missed run does not move their median."""
+MISSED_RUNS = 3
+"""An agent that has missed so many runs in a row is switched off, or it is night: it is not expected until it wakes."""
 REGULAR_WITHIN = 0.25
 """An agent is periodic while the median deviation of its gaps stays within this share of their median."""
 
@@ -34,17 +36,20 @@ class Rhythm:
     def next_wake(self, now: Seconds) -> Seconds | None:
         """The next expected wake-up, later than ``now``; ``None`` when none can be told.
 
-        A run that did not happen is skipped, and one that is only late is still expected for a quarter of its period.
+        A run that did not happen is skipped, but not for ever (`MISSED_RUNS`), and one that is only late is still
+        expected for a quarter of its period.
 
         >>> cron = Rhythm().woke(0.0).woke(300.0).woke(600.0)
-        >>> cron.next_wake(610.0), cron.next_wake(1000.0)
-        (900.0, 1200.0)
+        >>> cron.next_wake(610.0), cron.next_wake(1000.0), cron.next_wake(1700.0)
+        (900.0, 1200.0, None)
         """
         period = self.period
         if period is None:
             return None
         late = now - self.wakes[-1] - REGULAR_WITHIN * period
         missed = max(0, int(late // period)) if late > 0 else 0
+        if missed >= MISSED_RUNS:
+            return None
         return max(now, self.wakes[-1] + period * (missed + 1))
 
 

@@ -19,7 +19,8 @@ The rules, in the order in which they apply:
     once seldom is.
  7. Eviction. Among the slots that would start a call equally soon, the one is taken whose agent is expected last.
     What would be lost, and what several waiting calls begin with, is saved to a file first; over the budget, files go
-    by the same order.
+    by the same order. A prompt that leaves its slot for another call goes to the engine's own cache; one that a file is
+    restored over does not.
  8. Prefetch. While nothing waits, what an agent will need within ``prefetch_seconds`` is restored into an idle slot
     whose own agent comes later.
  9. Strain. Where the machine suffers under calls at once, no more than ``at_once`` are started on an engine; slots
@@ -304,12 +305,14 @@ class _Deciding:
     def _start(self, call: Call, slot: Slot) -> Start:
         found = self._reuse(call, slot)
         self.waiting.remove(call)
+        restore = found.copy if found.copy is not None and found.copy.file is not None else None
+        lost = self._would_lose(slot, call, restored_over=restore is not None)
         start = Start(
             call=call.id,
             engine=slot.engine,
             slot=slot.number,
-            save=slot if self._would_lose(slot, call) or self._others_begin_like(slot) else None,
-            restore=found.copy if found.copy is not None and found.copy.file is not None else None,
+            save=slot if lost or self._others_begin_like(slot) else None,
+            restore=restore,
             reused=found.tokens,
         )
         if found.copy is not None:
@@ -327,9 +330,9 @@ class _Deciding:
         )
         return start
 
-    def _would_lose(self, slot: Slot, call: Call | None) -> bool:
-        """Whether something worth keeping leaves the slot and no file has it."""
-        if not (self.state.overflows and self._engine(slot).saves and slot.stable_blocks):
+    def _would_lose(self, slot: Slot, call: Call | None, *, restored_over: bool) -> bool:
+        """Whether something worth keeping leaves the slot and neither a file nor the engine's cache will have it."""
+        if not (self.state.overflows or restored_over) or not (self._engine(slot).saves and slot.stable_blocks):
             return False
         kept = 0 if call is None else common_blocks(call.prompt.prefix, slot.holds)
         return 2 * kept < slot.stable_blocks and not self._on_file(slot, slot.stable_blocks)
@@ -351,8 +354,9 @@ class _Deciding:
         )
 
     def _leases_ended(self) -> Iterator[Decision]:
-        for slot in self.slots.values():
+        for slot in list(self.slots.values()):
             if slot.call is None and slot.lease is not None and not self._leased(slot):
+                self.slots[slot.key] = replace(slot, lease=None)
                 yield EndLease(slot.engine, slot.number)
 
     def _prefetches(self) -> Iterator[Decision]:  # rule 8
@@ -368,7 +372,8 @@ class _Deciding:
             if later:
                 slot = max(later, key=lambda slot: (self._wake(slot.agent), -slot.number))
                 self.restored.add(copy)
-                yield Prefetch(slot.engine, slot.number, copy, slot if self._would_lose(slot, None) else None)
+                lost = self._would_lose(slot, None, restored_over=True)
+                yield Prefetch(slot.engine, slot.number, copy, slot if lost else None)
                 self.slots[slot.key] = replace(slot, holds=copy.prefix, agent=copy.agent)
 
     def _forgotten(self) -> Iterator[Decision]:  # rule 7

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from breakeven.accounts.accounts import Accounts, open_accounts
 from breakeven.accounts.responses import ResponseCache
@@ -24,6 +23,7 @@ from breakeven.box.engine import Engine
 from breakeven.box.engine_fit import fit_notes
 from breakeven.box.engine_provider import NAME as ENGINE
 from breakeven.box.engine_provider import EngineProvider
+from breakeven.box.first_calls import FirstCalls
 from breakeven.box.keeper import Keeper
 from breakeven.box.kv_files import KvFiles
 from breakeven.box.models import ModelFile, Progress, no_progress, resolve
@@ -269,7 +269,7 @@ async def assemble(
             responses=ResponseCache(),
             observers=tuple(observers),
             inbox=inbox,
-            keeper=_keeper(settings.box.keep_alive_hours),
+            keeper=_keeper(settings, home),
             drift=drift,
         )
         assembly = Assembly(parts, engine_start, tuple(notes))
@@ -301,10 +301,14 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _keeper(hours: float | Literal["forever"]) -> Keeper | None:
+def _keeper(settings: Settings, home: Path) -> Keeper | None:
+    hours = settings.box.keep_alive_hours
     if hours == 0:
         return None
-    return Keeper(FOREVER if hours == "forever" else hours * 3600)
+    if hours == "forever":
+        return Keeper(FOREVER)
+    keep = hours * 3600
+    return Keeper(keep, due=FirstCalls(settings.ledger, home, keep).due)
 
 
 def _may_discover(settings: Settings) -> bool:

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -205,6 +205,25 @@ class Store:
         query = query.where(attempts.c.provider == provider, attempts.c.outcome == "completed")
         with _reporting_outages(), self._engine.connect() as connection:
             return {agent: int(most) for agent, most in connection.execute(query.group_by(calls.c.agent))}
+
+    def active_times(self, since: float, until: float, *, model: str) -> list[float]:
+        """The ten-minute stretches of ``since <= t < until`` (Unix seconds) in which a model was asked on a machine of
+        one's own, by their beginnings, in order.
+
+        Raises:
+            LedgerUnavailable: the database is down or locked.
+        """
+        moment: sa.ColumnElement[str] = sa.type_coerce(calls.c.received_at, sa.Text)
+        if self._engine.dialect.name == "postgresql":
+            in_utc = sa.func.timezone("UTC", sa.type_coerce(calls.c.received_at, sa.DateTime(timezone=True)))
+            moment = sa.func.to_char(in_utc, 'YYYY-MM-DD"T"HH24:MI')
+        stretch = sa.func.substr(moment, 1, len("2026-11-01T00:0"))
+        query = sa.select(stretch).distinct().join(attempts, attempts.c.call_id == calls.c.id)
+        query = query.where(calls.c.received_at >= since, calls.c.received_at < until)
+        query = query.where(attempts.c.locality == "local", attempts.c.model_asked == model)
+        with _reporting_outages(), self._engine.connect() as connection:
+            found = connection.execute(query).scalars().all()
+        return sorted(datetime.fromisoformat(f"{one}0:00+00:00").timestamp() for one in found)
 
     def insert_buckets(self, batch: Iterable[UsageBucket]) -> int:
         """Add buckets in one transaction. One that is known already changes nothing, unless this report of it holds
