@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from tests.accounts.worker import ANSWER, BODY, DOCUMENT, SPENDER
+from tests.fakes import child
 
 from breakeven import config
 from breakeven.accounts.accounts import Accounts, open_accounts
@@ -35,16 +36,12 @@ Worker = subprocess.Popen[str]
 def worker(url: str, home: Path, task: str, argument: str = "") -> Iterator[Worker]:
     """A gateway in a process of its own."""
     command = [sys.executable, "-m", "tests.accounts.worker", url, str(home), task, argument]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with child.running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield process
 
 
 def hear(process: Worker) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
+    return child.line_of(process, process.stdout).strip()
 
 
 def tell(process: Worker) -> None:

@@ -124,7 +124,7 @@ def serving(kind: str, **options: Any) -> Iterator[ModelServer]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
+        thread.join(10)
 
 
 OLLAMA_PAGES: dict[str, Any] = {

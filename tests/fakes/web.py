@@ -73,7 +73,7 @@ def web(answers: Answers) -> Iterator[Web]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
+        thread.join(10)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from breakeven.ledger.records import Call
 from breakeven.ledger.store import Store
 
 END_OF_TIME = 4e9
+PATIENCE_SECONDS = 60.0
 
 MODELS = [
     "ok", "ok-json", "cut", "ends-early", "error-inside", "malformed", "endless", "gated", "no-usage", "hang-up",
@@ -50,7 +51,7 @@ class RunningGateway:
         asyncio.run_coroutine_threadsafe(self.lay_desk(config.parse(document)), self.loop).result(30)
 
     def client(self, key: str = "none") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE_SECONDS)
 
     def calls(self) -> list[Call]:
         """All calls in the ledger, oldest first."""
@@ -113,7 +114,8 @@ def run_gateway(
         yield RunningGateway(url, state["ledger"], home, state["engine"], state["lay_desk"], state["loop"])
     finally:
         state["loop"].call_soon_threadsafe(state["stop"].set)
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive(), f"the gateway was told to stop and still runs after {PATIENCE_SECONDS:.0f} s"
 
 
 @pytest.fixture

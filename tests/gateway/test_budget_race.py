@@ -85,7 +85,8 @@ def race(urls: list[str], calls: int = CALLS) -> Counter[tuple[int, str | None, 
 
     async def main() -> Counter[tuple[int, str | None, str | None]]:
         async with asyncio.TaskGroup() as group:
-            clients = [openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) for url in urls]
+            how: dict[str, Any] = {"api_key": "none", "max_retries": 0, "timeout": 120}
+            clients = [openai.AsyncOpenAI(base_url=f"{url}/v1", **how) for url in urls]
             ended = [group.create_task(call(client, n)) for client in clients for n in range(calls)]
         for client in clients:
             await client.close()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import msgspec
 import pytest
+from tests.fakes import child
 from tests.gateway.conftest import RunningGateway
 
 from breakeven.box.engine_child import ChildConfig
@@ -36,27 +37,24 @@ def free_port() -> int:
 
 
 @contextmanager
-def llama_server(model: ModelFile, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def llama_server(model: ModelFile, port: int) -> Iterator[subprocess.Popen[str]]:
     config = ChildConfig(
         model_path=str(model.path), alias="m", context=1024, slots=1, threads=1, gpu_layers=0, cache_ram_mib=0,
         embeddings=False, port=port,
     )  # fmt: skip
     command = [sys.executable, "-m", "breakeven.box.engine_child"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(msgspec.json.encode(config) + b"\n")
-        child.stdin.flush()
-        assert b"ready" in child.stdout.readline()
-        try:
-            yield child
-        finally:
-            child.kill()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with child.running(command, **pipes) as process:
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(config).decode() + "\n")
+        process.stdin.flush()
+        assert "ready" in child.line_of(process, process.stdout)
+        yield process
 
 
 def homes(gateway: RunningGateway) -> dict[str | None, str]:
     """Which engine's slot holds which agent's prompt."""
-    with urllib.request.urlopen(f"{gateway.url}/admin") as response:
+    with urllib.request.urlopen(f"{gateway.url}/admin", timeout=30) as response:
         engines = json.loads(response.read())["pools"]["house"]["engines"]
     return {slot["agent"]: engine["name"] for engine in engines for slot in engine["slots"]}
 
