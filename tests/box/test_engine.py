@@ -245,6 +245,32 @@ def test_restarts_go_on_until_one_succeeds(demo_model: ModelFile, tmp_path: Path
     assert pauses == [0.01, 0.02, 0.04]
 
 
+def test_one_that_cannot_be_loaded_at_first_is_tried_again_when_that_is_wanted(
+    demo_model: ModelFile, tmp_path: Path
+) -> None:
+    link = tmp_path / "model.gguf"
+    phases: list[str] = []
+
+    async def session() -> None:
+        model = ModelFile(name="linked", path=link, size=demo_model.size, source="test")
+        engine = Engine(SETTINGS, model, tmp_path, supervision=WATCHFUL, sleep=lambda _: pause(engine))
+        await engine.start(keep_trying=True)
+        await replaced(engine)
+        assert (await ask(engine))[0] == 200
+        await engine.stop()
+
+    async def pause(engine: Engine) -> None:
+        phases.append(engine.state.phase)
+        with pytest.raises(EngineUnavailable, match=r"the local engine is down: .* cannot be read"):
+            _ = engine.base_url
+        if len(phases) == 2:
+            link.symlink_to(demo_model.path)
+        await asyncio.sleep(0)
+
+    asyncio.run(session())
+    assert phases == ["failed", "failed"]
+
+
 @given(failures=st.integers(1, 10_000), jitter=st.floats(0, 1))
 def test_the_pause_before_a_restart_grows_to_a_limit(failures: int, jitter: float) -> None:
     care = Supervision()

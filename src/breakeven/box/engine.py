@@ -27,9 +27,10 @@ from breakeven.box.cache_size import CacheSize, PromptDemand
 from breakeven.box.canary import REQUEST as CANARY_REQUEST
 from breakeven.box.canary import Canary
 from breakeven.box.engine_child import GPU_BATCH, ChildConfig, Failed, Ready, Report
-from breakeven.box.engine_fit import cache_size, kv_bytes_per_token
+from breakeven.box.engine_fit import cache_size, kv_bytes_per_token, why_no_room
 from breakeven.box.engine_log import EngineLog
 from breakeven.box.kv_files import KvFiles
+from breakeven.box.memory_cap import out_of_memory_kills
 from breakeven.box.models import ModelFile
 from breakeven.config import EngineSettings
 from breakeven.errors import EngineUnavailable, ModelFileError
@@ -154,6 +155,7 @@ class Engine:
         self._client: Client | None = None
         self._last_exit: str | None = None
         self._condemned = ""
+        self._kills_before = 0
         self.state = EngineState("stopped", clock())
 
     @property
@@ -172,8 +174,11 @@ class Engine:
             raise self.unavailable()
         return f"{self._address}/v1"
 
-    async def start(self) -> None:
+    async def start(self, *, keep_trying: bool = False) -> None:
         """Load the model and return when the engine answers.
+
+        Args:
+            keep_trying: also return when it could not be loaded, and try again, less and less often.
 
         Raises:
             EngineUnavailable: it could not be loaded within ``engine.start_seconds``, with the cause.
@@ -187,8 +192,11 @@ class Engine:
             await self._launch()
         except EngineUnavailable as error:
             self._enter("failed", error.message)
-            await self._close_client()
-            raise
+            if not keep_trying:
+                await self._close_client()
+                raise
+            self._supervisor = asyncio.create_task(self._supervise(str(error)), name="engine supervisor")
+            return
         self._supervisor = asyncio.create_task(self._supervise(), name="engine supervisor")
 
     async def wait_ready(self, timeout_seconds: float) -> None:
@@ -232,24 +240,33 @@ class Engine:
         if self.state.phase != "stopped":
             self._enter("stopped")
 
-    async def _supervise(self) -> None:
+    async def _supervise(self, trouble: str = "") -> None:
+        """Replace the child whenever it ends.
+
+        Args:
+            trouble: why there is none to begin with.
+        """
         failures = 0
         while True:
-            began = self._clock()
-            reason = await self._until_it_ends()
-            failures = 1 if self._clock() - began >= self._supervision.stable_after else failures + 1
-            while True:
-                log.warning("the engine is loaded anew: %s", reason)
-                self._enter("restarting", reason)
-                await self._sleep(self._supervision.backoff(failures, self._jitter()))
-                try:
-                    await self._launch()
-                except EngineUnavailable as error:
-                    reason = error.message
-                    failures += 1
-                else:
-                    self.restarts += 1
-                    break
+            if not trouble:
+                began = self._clock()
+                trouble = await self._until_it_ends()
+                if self._clock() - began >= self._supervision.stable_after:
+                    failures = 0
+                self._enter("restarting", trouble)
+            failures += 1
+            log.warning("the engine is loaded anew: %s", trouble)
+            await self._sleep(self._supervision.backoff(failures, self._jitter()))
+            if self.state.phase != "restarting":
+                self._enter("restarting", trouble)
+            try:
+                await self._launch()
+            except EngineUnavailable as error:
+                trouble = str(error)
+                self._enter("failed", error.message)  # until the next try: nobody should wait for it
+            else:
+                trouble = ""
+                self.restarts += 1
 
     async def _until_it_ends(self) -> str:
         """Watch the child until it is gone, killing it when it hangs; say why it is gone."""
@@ -338,6 +355,7 @@ class Engine:
         name, wait = self.model.name, self._settings.start_seconds
         config = await asyncio.to_thread(self._child_config)
         self.log.tail.clear()
+        self._kills_before = out_of_memory_kills() or 0
         child = self._child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "breakeven.box.engine_child"),
             stdin=asyncio.subprocess.PIPE,
@@ -369,9 +387,13 @@ class Engine:
         raise self._load_failed(report.cause)
 
     def _load_failed(self, cause: str) -> EngineUnavailable:
+        cause = self.log.first_error() or cause
+        arithmetic, how = why_no_room(self._settings, self.model, cause)
+        see = f"see {self.log.path}"
         return EngineUnavailable(
-            f"model {self.model.name!r} ({self.model.path}) could not be loaded: {self.log.first_error() or cause}",
-            remedy=f"Check that it fits the memory (engine.context × engine.slots) and is sound; see {self.log.path}.",
+            f"model {self.model.name!r} ({self.model.path}) could not be loaded: {cause}"
+            + (f". {arithmetic}" if arithmetic else ""),
+            remedy=f"{how}; {see}." if how else f"Check that the file is sound; {see}.",
         )
 
     def _child_config(self) -> ChildConfig:
@@ -419,11 +441,19 @@ class Engine:
                     await child.wait()
             except TimeoutError:
                 child.kill()
-                await child.wait()
+                await self._within_grace(child.wait(), "it cannot be killed")
         if self._log_reader is not None:
-            await self._log_reader
-        self._last_exit = _exit_in_words(child.returncode)
+            await self._within_grace(self._log_reader, "something else holds its log open")
+        short = (out_of_memory_kills() or 0) > self._kills_before
+        self._last_exit = _exit_in_words(child.returncode, short_of_memory=short)
         self._child = self._log_reader = self._address = None
+
+    async def _within_grace(self, ending: Awaitable[object], otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(self._supervision.stop_grace):
+                await ending
+        except TimeoutError:
+            log.error("the engine's process is given up: %s", otherwise)
 
     async def _close_client(self) -> None:
         if self._client is not None:
@@ -444,12 +474,14 @@ class Engine:
         reason = f": {self.state.reason}" if self.state.reason else ""
         again = self.state.phase in ("loading", "restarting")
         return EngineUnavailable(
-            f"the local engine is {self.state.phase}{reason}",
+            f"the local engine is {'down' if self.state.phase == 'failed' else self.state.phase}{reason}",
             remedy="Try again in a few seconds." if again else f"Its log is {self.log.path}.",
         )
 
 
-def _exit_in_words(returncode: int | None) -> str:
+def _exit_in_words(returncode: int | None, *, short_of_memory: bool) -> str:
+    if returncode == -signal.SIGKILL and short_of_memory:
+        return "was killed for want of memory: lower engine.cache_ram_mib, engine.context or engine.slots"
     if returncode is not None and returncode < 0:
         return f"was killed by {signal.Signals(-returncode).name}"
     return f"ended with exit code {returncode}"

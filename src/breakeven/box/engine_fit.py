@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 from breakeven.box.cache_size import CacheSize, PromptDemand, choose_cache_size
@@ -16,6 +17,9 @@ from breakeven.economics.memory import ModelShape as MemoryShape
 from breakeven.errors import ModelFileError
 
 log = logging.getLogger(__name__)
+
+MEMORY_WORDS = re.compile("memory|alloc", re.IGNORECASE)
+"""In what llama.cpp says when there is too little."""
 
 
 def engine_fit(settings: EngineSettings, model: ModelFile) -> Fit:
@@ -77,6 +81,18 @@ def remedy(answer: Fit) -> str:
     if answer.verdict is Verdict.FITS_Q8_KV:
         return 'Set engine.kv_quantisation = "q8_0", or lower engine.context or engine.slots'
     return "Lower engine.context or engine.slots"
+
+
+def why_no_room(settings: EngineSettings, model: ModelFile, cause: str) -> tuple[str, str]:
+    """What the arithmetic says to a load that failed, and the remedy; empty when memory has nothing to do with it."""
+    try:
+        answer = engine_fit(settings, model)
+    except ModelFileError:
+        return "", ""
+    if finds_room(settings, answer) and not MEMORY_WORDS.search(cause):
+        return "", ""
+    how = f"{remedy(answer)}, or allow it more memory; the arithmetic: breakeven models fit {model.name}"
+    return f"{answer.sentence[:-1]} ({answer.capacity.source})", how
 
 
 def fit_notes(settings: EngineSettings, model: ModelFile) -> list[str]:

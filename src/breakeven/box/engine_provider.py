@@ -81,7 +81,7 @@ class EngineBackend:
             return
 
     def gone(self) -> bool:
-        """Whether it was stopped or failed for good."""
+        """Whether it was stopped, or could not be loaded and rests until it is tried again."""
         return self._engine.state.phase in ("stopped", "failed")
 
     def trouble(self) -> EngineUnavailable:

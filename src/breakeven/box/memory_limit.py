@@ -10,6 +10,7 @@ import psutil
 
 from breakeven.box.cache_size import Room
 from breakeven.box.fit import Capacity
+from breakeven.box.memory_cap import memory_caps
 from breakeven.catalog.machines import WIRED_LIMIT, Machine
 from breakeven.units import GIB, MIB
 
@@ -26,7 +27,7 @@ def this_machine(*, gpu_layers: int = -1) -> Capacity:
     cards = _card_bytes() if gpu_layers else []
     if cards:
         return Capacity(sum(cards), f"memory of {len(cards)} NVIDIA card{'s' if len(cards) > 1 else ''}")
-    return Capacity(total, "memory of this machine, all of it: other programs need some too")
+    return _least(Capacity(total, "memory of this machine, all of it: other programs need some too"))
 
 
 def wired(total_bytes: int, limit_mib: int | None) -> Capacity:
@@ -54,7 +55,13 @@ def host_room(need_bytes: int, *, gpu_layers: int = -1) -> Room:
     """Memory of the host now, and what a model takes of it that needs so much in all: nothing where cards hold it."""
     memory = psutil.virtual_memory()
     on_cards = 0 if sys.platform == "darwin" or not gpu_layers else sum(_card_bytes())
-    return Room(memory.available, memory.total, max(0, need_bytes - on_cards))
+    total = _least(Capacity(memory.total, "")).usable_bytes
+    return Room(min(memory.available, total), total, max(0, need_bytes - on_cards))
+
+
+def _least(machine: Capacity) -> Capacity:
+    """The machine's memory, or what this process may take if that is less."""
+    return min((machine, *memory_caps()), key=lambda capacity: capacity.usable_bytes)
 
 
 def _sysctl_wired_mib() -> int | None:

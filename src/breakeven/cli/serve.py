@@ -85,9 +85,12 @@ async def _serve(live: LiveSettings, *, as_json: bool) -> None:
                     await server.unless_stopped(assembly.engine_start)
                 gc.collect()
                 gc.freeze()  # the price book and the code stay: going through them again costs every thousandth call
+                whole = assembly.engine is None or assembly.engine.state.phase == "ready"
                 if as_json:
-                    sys.stdout.write(f'{{"ready": true, "url": "{url}"}}\n')
+                    sys.stdout.write(f'{{"ready": {"true" if whole else "false"}, "url": "{url}"}}\n')
                     sys.stdout.flush()
+                elif not whole:
+                    console.err.print(f"[bold yellow]without its engine[/] at [bold]{url}/v1[/]   (stop with Ctrl-C)")
                 else:
                     console.err.print(f"[bold green]ready[/] at [bold]{url}/v1[/]   (stop with Ctrl-C)")
                 await server.until_stopped()

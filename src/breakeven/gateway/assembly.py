@@ -222,7 +222,7 @@ async def assemble(
                 kv_files=KvFiles(home / "kv"),
                 demand=lambda: read_demand(settings.ledger, home, time.time(), provider=ENGINE),
             )
-            engine_start = asyncio.create_task(engine.start())
+            engine_start = asyncio.create_task(engine.start(keep_trying=bool(settings.providers or found)))
             stack.push_async_callback(_stop_engine, engine, engine_start)
             provider = EngineProvider(engine, settings.engine)
             stack.push_async_callback(provider.close)
