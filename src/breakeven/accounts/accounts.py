@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 
 from breakeven.accounts.answer_table import AnswerTable
 from breakeven.accounts.budget import (
+    SECONDS_PER_DAY,
     UNBUDGETED,
     Balance,
     Budget,
@@ -49,6 +50,7 @@ from breakeven.units import ZERO_USD
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+LINES_KEPT = 1024
 BUSY_SECONDS = 1.0
 
 
@@ -89,6 +91,7 @@ class Accounts:
         self._stored: StoredKeys | None = None
         self._ring = KeyRing({}, None)
         self._budgets: tuple[Budget, ...] = ()
+        self._lines: dict[tuple[Spender, int], tuple[Line, ...]] = {}
         self._trouble: str | None = None
         self.throttle = Throttle()
         self.idempotency = idempotency
@@ -123,9 +126,20 @@ class Accounts:
         """Who calls with this secret; errors as ``KeyRing.identify``."""
         return self._ring.identify(secret, self._clock)
 
-    def covers(self, spender: Spender) -> bool:
+    def covers(self, spender: Spender, at: float | None = None) -> bool:
         """Whether any budget covers an attempt, so that it must be reserved."""
-        return any(budget.covers(spender) for budget in self._budgets)
+        return bool(self._lines_for(spender, at))
+
+    def _lines_for(self, spender: Spender, at: float | None) -> tuple[Line, ...]:
+        """As ``lines_for``; they are the same all day."""
+        moment = self._clock() if at is None else at
+        day = int(moment // SECONDS_PER_DAY)
+        lines = self._lines.get((spender, day))
+        if lines is None:
+            if len(self._lines) >= LINES_KEPT:
+                self._lines.clear()
+            lines = self._lines[spender, day] = lines_for(self._budgets, spender, moment)
+        return lines
 
     async def reserve(self, spender: Spender, upper_bound: Decimal | None, at: float | None = None) -> Reservation:
         """Hold the most that an attempt can cost, in every budget that covers it or in none.
@@ -142,7 +156,7 @@ class Accounts:
             CostUnknown: a budget covers a remote attempt and ``upper_bound`` is ``None``.
             LedgerUnavailable: what is left cannot be known, since the database does not answer.
         """
-        lines = lines_for(self._budgets, spender, self._clock() if at is None else at)
+        lines = self._lines_for(spender, at)
         if not lines:
             return UNBUDGETED
         if upper_bound is None:
@@ -172,7 +186,7 @@ class Accounts:
         A budget of which nobody can tell, as in the first moment of a day, counts as whole: ``reserve`` decides.
         """
         left: Decimal | None = None
-        for line in lines_for(self._budgets, spender, self._clock() if at is None else at):
+        for line in self._lines_for(spender, at):
             balance = self._store.balance(line) or Balance()
             room = max(ZERO_USD, balance.left(line.budget.usd))
             left = room if left is None else min(left, room)
@@ -253,6 +267,7 @@ class Accounts:
         ever = self._stored is not None and self._stored.ever
         self._ring = KeyRing(self._configured, stored if self._stored is not None else None, demanded=ever)
         self._budgets = in_locking_order([*self._configured_budgets, *own])
+        self._lines = {}
 
 
 @asynccontextmanager

@@ -30,8 +30,7 @@ RETRY_SECONDS = 1
 """When to come back if only calls in flight stand in the way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spender:
+class Spender(NamedTuple):
     """Who is about to spend, on what, and with whom.
 
     Attributes:
@@ -154,16 +153,20 @@ class Balance:
         return Balance(exact.add(self.spent, actual), exact.subtract(self.reserved, amount))
 
 
-class Line(NamedTuple):
-    """A budget in one of its windows: what a reservation holds money in."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A budget in one of its windows: what a reservation holds money in.
+
+    Attributes:
+        key: names its balance, in memory and in the database.
+    """
 
     budget: Budget
     window: Window
+    key: LineKey = field(init=False)
 
-    @property
-    def key(self) -> LineKey:
-        """Names its balance, in memory and in the database."""
-        return self.budget.name, self.budget.scope, self.window.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.budget.name, self.budget.scope, self.window.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,7 @@ def exhausted(line: Line, balance: Balance, amount: Decimal, now: float) -> Budg
     Its status is 402 when the money is spent, until the window ends, and 429 when calls in flight hold it and may
     yet return some.
     """
-    budget, window = line
+    budget, window = line.budget, line.window
     of = {"day": f"for {window.name} (UTC)", "month": f"for {window.name} (UTC)", "total": "in all"}[budget.per]
     figures = f"of {usd(budget.usd)} {of}, {usd(balance.spent)} is spent and {usd(balance.reserved)} reserved"
     in_the_way = f"{figures}; this call may cost up to {usd(amount)}" if amount else figures

@@ -54,7 +54,7 @@ def spent_in_books(connection: Connection, line: Line) -> Decimal:
 
 
 def _covered(line: Line) -> Iterable[sa.ColumnElement[bool]]:
-    budget, window = line
+    budget, window = line.budget, line.window
     yield calls.c.origin == "gateway"
     yield calls.c.received_at >= window.start
     if window.end is not None:

@@ -118,8 +118,9 @@ class OwnBudgets:
         """Forget budgets that are gone, and windows that ended a day ago; should they return, the books know."""
         yesterday = self._clock() - SECONDS_PER_DAY
         budgets = {line.key[:2] for line in present}
-        for key, (_, window) in list(self._lines.items()):
-            over = window.end is not None and window.end < yesterday
+        for key, line in list(self._lines.items()):
+            end = line.window.end
+            over = end is not None and end < yesterday
             if (over or key[:2] not in budgets) and not self._balances[key].reserved:
                 del self._balances[key], self._lines[key]
         for budget in self._known_since.keys() - budgets:

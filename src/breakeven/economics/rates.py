@@ -114,14 +114,22 @@ def price_call(counts: TokenCounts, rates: Rates) -> TokenCost | None:
     if counts.uncached_input and not counts.cache_known and rates.tell_cached_input_apart:
         return None
     uncached = _part(prompt, counts.uncached_input, rates.input)
-    read = _part(prompt, counts.cache_read, rates.cache_read or rates.input)
-    write_5m = _part(prompt, counts.cache_write_5m, rates.cache_write_5m or rates.input)
-    write_1h = _part(prompt, counts.cache_write_1h, rates.cache_write_1h or rates.cache_write_5m or rates.input)
+    read: Decimal | None = ZERO_USD
+    write_5m: Decimal | None = ZERO_USD
+    write_1h: Decimal | None = ZERO_USD
+    reasoning: Decimal | None = ZERO_USD
+    if counts.cache_read:
+        read = _part(prompt, counts.cache_read, rates.cache_read or rates.input)
+    if counts.cache_write_5m:
+        write_5m = _part(prompt, counts.cache_write_5m, rates.cache_write_5m or rates.input)
+    if counts.cache_write_1h:
+        write_1h = _part(prompt, counts.cache_write_1h, rates.cache_write_1h or rates.cache_write_5m or rates.input)
     if rates.reasoning is not None and counts.output and counts.reasoning is None:
         return None
     reasoned = counts.reasoning or 0 if rates.reasoning is not None else 0
     output = _part(prompt, counts.output - reasoned, rates.output)
-    reasoning = _part(prompt, reasoned, rates.reasoning)
+    if reasoned:
+        reasoning = _part(prompt, reasoned, rates.reasoning)
     if uncached is None or read is None or write_5m is None or write_1h is None or output is None or reasoning is None:
         return None
     return TokenCost(uncached, read, write_5m + write_1h, output + reasoning, rates.per_call)

@@ -37,6 +37,8 @@ from breakeven.wire.request import Dialect, ModelRequest
 log = logging.getLogger(__name__)
 FORWARDED: dict[Dialect, bytes] = {"anthropic": b"anthropic-", "openai": b"openai-", "responses": b"openai-"}
 """Headers that belong to a dialect, passed on unchanged where it is spoken on both sides."""
+LOOK_AFTER_SECONDS = 0.05
+"""When a call begins to watch whether its caller is still there."""
 _UNHURRIED: AbstractAsyncContextManager[object] = nullcontext()
 
 
@@ -134,13 +136,12 @@ class PlannedCall(ABC):
         if self.plan.cache_seconds is not None and await self._given_before():
             return
         serving = cast("asyncio.Task[None]", asyncio.current_task())
-        watch = asyncio.get_running_loop().create_task(_until_disconnect(receive))
-        watch.add_done_callback(lambda done: None if done.cancelled() else serving.cancel())
+        watch = _Watch(receive, serving)
         try:
             await self._answer(await self._run())
         except asyncio.CancelledError:
             self._record_failure("client_left")
-            if not watch.done():
+            if not watch.left:
                 raise
             serving.uncancel()
         except Exception as error:
@@ -151,7 +152,7 @@ class PlannedCall(ABC):
                 log.exception("%s failed in mid-stream", self.booking.id)
             await self.delivery.fail(error if isinstance(error, BreakevenError) else gateway_fault())
         finally:
-            watch.cancel()
+            watch.stop()
             await self.delivery.stop()
 
     def _plan(self) -> Plan:
@@ -319,6 +320,32 @@ def _outcome_of(error: BreakevenError) -> Outcome:
     return "failed" if isinstance(error, UpstreamError) else "refused"
 
 
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Cancels a call when its caller leaves. It looks after a while, since looking takes a task and most calls of a
+    fast server have ended by then.
+
+    Attributes:
+        left: whether the caller has left.
+    """
+
+    def __init__(self, receive: Receive, serving: asyncio.Task[None]) -> None:
+        self.left = False
+        self._receive = receive
+        self._serving = serving
+        self._looking: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER_SECONDS, self._look)
+
+    def stop(self) -> None:
+        """The call has ended."""
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _look(self) -> None:
+        self._looking = asyncio.get_running_loop().create_task(self._until_disconnect())
+
+    async def _until_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        self._serving.cancel()

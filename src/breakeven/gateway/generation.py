@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import cached_property
 
 import msgspec
 
@@ -106,7 +105,7 @@ class Generation(PlannedCall):
         answer = _Answer(
             route, planned.reason, dialect,
             dialects.reader(
-                dialect, pass_usage=self._request.wants_usage, fold=not passing or self._gated,
+                dialect, pass_usage=self._request.wants_usage, fold=not passing or self._gated(),
                 choices=self._request.choices,
             ),
         )  # fmt: skip
@@ -172,13 +171,11 @@ class Generation(PlannedCall):
         events = passed.take_all(dialects.split_whole(request.dialect, answer.whole))
         await self.delivery.end_stream(events, passed.ending, answer.route, answer.reason, cost, answer.gate)
 
-    @cached_property
     def _gated(self) -> bool:
-        gates = self.plan.gates
-        return gates is not NO_GATES and gates != NO_GATES
+        return self.plan.gates is not NO_GATES
 
     def _buffers(self) -> bool:
-        return self._gated and self.plan.stream_mode == "buffer"
+        return self.plan.stream_mode == "buffer" and self._gated()
 
     def _limit(self, route: Route) -> int | None:
         limits = [limit for limit in (self._request.max_output_tokens, route.max_output_tokens) if limit is not None]
@@ -243,7 +240,7 @@ class Generation(PlannedCall):
 
     def _judge(self, reader: StreamReader) -> gates.Failed | None:
         """The first gate that any of the choices does not pass: a caller may take whichever it likes."""
-        if not self._gated:
+        if not self._gated():
             return None
         schema = requested_schema(self._request)
         for answered in reader.answers():

@@ -84,6 +84,7 @@ class Metering:
         self._reference = reference
         self._box = box
         self._energy = energy
+        self._rows: dict[tuple[str, str], tuple[int, PriceRow | None]] = {}
 
     def price(self, provider: Provider, model: str, at: float, tier: str | None = None) -> PriceRow | None:
         """What a provider charges for a model at a Unix time; ``None`` when that is not known.
@@ -93,14 +94,22 @@ class Metering:
         """
         if provider.catalog is None:
             return None
-        catalog = provider.catalog if tier is None else f"{provider.catalog}-{tier}"
-        return self._book.find(catalog, model, at=datetime.fromtimestamp(at, UTC))
+        return self._row(provider.catalog if tier is None else f"{provider.catalog}-{tier}", model, at)
+
+    def _row(self, catalog: str, model: str, at: float) -> PriceRow | None:
+        """The row that holds at a time; prices change on whole seconds, so it holds for what is left of the second."""
+        second = int(at)
+        known = self._rows.get((catalog, model))
+        if known is not None and known[0] == second:
+            return known[1]
+        row = self._book.find(catalog, model, at=datetime.fromtimestamp(second, UTC))
+        self._rows[catalog, model] = second, row
+        return row
 
     def attempt(self, seen: Observation, number: int = 1) -> Attempt:
         """The record of one attempt, priced at the prices that hold now."""
-        at = datetime.fromtimestamp(seen.started_at, UTC)
         local = seen.provider.locality == "local"
-        reference = self._book.find(*self._reference, at=at)
+        reference = self._row(*self._reference, seen.started_at)
         own: PriceRow | None = None
         if not local:
             own = self.price(seen.provider, seen.model_served or seen.model_asked, seen.started_at, seen.tier)

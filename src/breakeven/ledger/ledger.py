@@ -149,7 +149,8 @@ class Ledger:
                 self._hold(self._encoder.encode(msgspec.structs.replace(call, outcome="failed")))
                 raise self._refusal() from error
             self._hold(record)
-        self._wake.set()
+        if not self._wake.is_set():  # setting it takes a lock; once set, the record is seen in the next round
+            self._wake.set()
 
     def check(self) -> None:
         """Whether a new call may be served.

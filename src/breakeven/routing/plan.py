@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
-from breakeven.config import Capability, GateSettings, PolicySettings, Settings
+from breakeven.config import NO_GATES, Capability, GateSettings, PolicySettings, Settings
 from breakeven.errors import (
     BreakevenError,
     BudgetExhausted,
@@ -97,7 +97,7 @@ class Plan:
         label / label_source: of the call's data, and who gave it.
         task: its task, if it has one.
         deadline_seconds: from now, for everything; ``None`` without one.
-        gates: what an answer must pass.
+        gates: what an answer must pass; ``NO_GATES`` itself where there is nothing.
         stream_mode: what a streaming caller gets while gates wait.
         priority: its place in queues.
         cache_seconds: how long its answer may be given again; ``None``: never.
@@ -178,7 +178,7 @@ def plan(facts: CallFacts, settings: Settings, states: Sequence[TargetState]) ->
         label_source=entitled.label_source,
         task=entitled.task,
         deadline_seconds=deadline,
-        gates=task.gates,
+        gates=task.gates if task.gates != NO_GATES else NO_GATES,
         stream_mode=task.stream,
         priority=task.priority or facts.priority or "interactive",
         cache_seconds=task.cache_seconds,
@@ -236,15 +236,23 @@ def _data_terms_lacking(state: TargetState, policy: PolicySettings) -> str:
 def _doubts(facts: CallFacts, state: TargetState, deadline: float | None, patience: float | None) -> tuple[str, ...]:
     """Rules 9 and 10: what speaks against trying a candidate first."""
     tight = ""
-    if state.context is not None:
-        room = min(facts.max_output_tokens or 0, state.context // OUTPUT_ROOM)
-        if facts.prompt_tokens_estimate + room > state.context:
-            tight = f"about {facts.prompt_tokens_estimate:,} tokens may not fit its {state.context:,}"
+    if not has_room(facts, state):
+        tight = f"about {facts.prompt_tokens_estimate:,} tokens may not fit its {state.context:,}"
     probing = "it is being tried again after failures" if state.breaker == "half_open" else ""
     wait = state.wait_seconds
     late = f"predicted {wait:.0f} s, the deadline is {deadline:g} s" if _exceeds(wait, deadline) else ""
     slow = f"predicted {wait:.0f} s, the task waits {patience:g} s" if _exceeds(wait, patience) else ""
     return tight, probing, late, slow
+
+
+def has_room(facts: CallFacts, state: TargetState) -> bool:
+    """Whether rules 5 and 9 let a call of this size pass."""
+    if state.context is None:
+        return True
+    if facts.prompt_bytes > state.context * MAX_BYTES_PER_TOKEN:
+        return False
+    room = min(facts.max_output_tokens or 0, state.context // OUTPUT_ROOM)
+    return facts.prompt_tokens_estimate + room <= state.context
 
 
 def _exceeds(wait: float | None, limit: float | None) -> bool:

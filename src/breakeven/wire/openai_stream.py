@@ -11,6 +11,7 @@ from breakeven.wire.openai_chat import read_usage
 from breakeven.wire.openai_quirks import CallNumbers, plain
 from breakeven.wire.reader import Answered, EngineTimings, Finish, StreamReader, ToolCall, other_tier
 from breakeven.wire.sse import DONE, encode_event, event_data
+from breakeven.wire.text_template import TextTemplate
 
 _decode = msgspec.json.Decoder().decode
 _DONE_EVENT = encode_event(DONE)
@@ -88,6 +89,7 @@ class ChatReader(StreamReader):
         self._open = set(range(choices))
         self._calls_tools = False
         self._refuses = False
+        self._template = TextTemplate()
 
     def take(self, event: bytes) -> bytes | None:
         """Note one event; return the bytes to pass on, or ``None`` to hold them back."""
@@ -97,9 +99,16 @@ class ChatReader(StreamReader):
         if data == DONE:
             self.done = self.finished = True
             return None
+        if (text := self._template.read(data)) is not None:
+            if text:
+                self.generating = True
+                self.text_characters += len(text)
+            if self._fold is not None:
+                self._fold.add_text(self._template.index, text)
+            return event
         whole: Json = {}
         try:
-            if self.answer is None:
+            if self._fold is None:
                 chunk = _decode_chunk(data)
             else:
                 whole = _decode(data)
@@ -112,9 +121,13 @@ class ChatReader(StreamReader):
             self.usage = read_usage(chunk.usage) or self.usage
             return None
         self.started = True
-        if self.answer is not None:
-            self.answer.add(whole)
-        return event if self._note(chunk) else None
+        if self._fold is not None:
+            self._fold.add(whole)
+        before = self.text_characters
+        kept = self._note(chunk)
+        if self.text_characters > before and self.finish is None:
+            self._template.learn(data)
+        return event if kept else None
 
     def _note(self, chunk: _Chunk) -> bool:
         """Take in a chunk; says whether the client should see it."""
@@ -194,6 +207,11 @@ class AnswerFold:
                     _merge_logprobs(choice, value)
                 elif key not in ("delta", "index") and value is not None:
                     choice[key] = value
+
+    def add_text(self, index: int, text: str) -> None:
+        """Take in a chunk that adds text to a choice and is else like one that was taken in before."""
+        message = self._choices[index]["message"]
+        message["content"] = _joined(message["content"], text)
 
     def completion(self) -> Json:
         """The whole answer."""

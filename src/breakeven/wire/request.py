@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from breakeven.wire.body import Json
@@ -36,7 +37,7 @@ class Part(NamedTuple):
     encoded: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelRequest:
     """A checked request; ``document`` is the body as the client sent it, unknown fields included.
 
@@ -71,14 +72,22 @@ class ModelRequest:
         """Needs that fields other than the messages tell of."""
         raise NotImplementedError
 
-    @property
+    def _media(self) -> list[Part]:
+        return [part for part in self.parts() if part.kind != "text"]
+
+    @cached_property
+    def media(self) -> list[Part]:
+        """The messages' pieces that are no text."""
+        return self._media()
+
+    @cached_property
     def needs(self) -> frozenset[Need]:
         """What whoever answers must be able to do."""
-        needs: set[Need] = {part.kind for part in self.parts() if part.kind != "text"}
-        needs.update(self._asked())
-        return frozenset(needs)
+        asked: set[Need] = {part.kind for part in self.media if part.kind != "text"}
+        asked.update(self._asked())
+        return frozenset(asked)
 
-    @property
+    @cached_property
     def tier(self) -> str | None:
         """The tier that it asks to be billed by, where that is not the standard one."""
         return other_tier(*(self.document.get(name) for name in TIER_FIELDS))
@@ -96,8 +105,8 @@ class ModelRequest:
         bound = self.body_bytes
         if not self.needs.isdisjoint(("tools", "hosted_tools", "json_schema")):
             bound += TOOLS_BYTES
-        for part in self.parts():
-            if part.kind == "vision" or (part.kind != "text" and not part.encoded):
+        for part in self.media:
+            if part.kind == "vision" or not part.encoded:
                 bound += MEDIA_BYTES - part.encoded
         return bound
 
