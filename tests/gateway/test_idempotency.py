@@ -15,6 +15,7 @@ import httpx
 import pytest
 from tests.fakes import cloud
 from tests.fakes.cloud import SimulatedCloud
+from tests.fakes.upstream import Upstream
 from tests.gateway.conftest import RunningGateway, run_gateway
 from tests.gateway.test_budget_race import KEY, document, toml
 from tests.gateway.test_kill import gateway_process
@@ -181,3 +182,23 @@ def test_a_request_that_means_nothing_leaves_its_key_free(gateway: RunningGatewa
     for _ in range(2):
         answer = httpx.post(f"{gateway.url}/v1/embeddings", json={"model": "frontier"}, headers=headers, timeout=10)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "malformed_body")
+
+
+def test_who_waits_for_the_call_of_another_does_so_until_its_own_deadline(
+    serve: Callable[..., RunningGateway], sim: SimulatedCloud, fake: Upstream
+) -> None:
+    settings = with_keys(sim)
+    settings["providers"]["house"] = {"base_url": fake.url}
+    settings["models"]["local"] = {"provider": "house", "model": "gated"}
+    gateway = serve(settings, KEY | CALLERS)
+    headers = {"authorization": f"Bearer {CALLERS['DESK_KEY']}", "Idempotency-Key": "k"}
+    request = {"url": f"{gateway.url}/v1/chat/completions", "json": REQUEST | {"model": "local", "stream": True}}
+    with httpx.stream("POST", **request, headers=headers, timeout=30) as first:
+        words = first.iter_text()
+        next(words)
+        impatient = httpx.post(**request, headers={**headers, "x-breakeven-deadline-seconds": "0.2"}, timeout=30)
+        fake.gate.set()
+        assert "[DONE]" in "".join(words)
+    assert (impatient.status_code, impatient.json()["error"]["code"]) == (504, "deadline_exceeded")
+    again = httpx.post(**request, headers=headers, timeout=30)
+    assert again.headers["x-breakeven-replayed"] == "true"

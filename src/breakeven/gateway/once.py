@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from breakeven.accounts.answers import Answer, fingerprint
+from breakeven.errors import DeadlineExceeded
 from breakeven.gateway.asgi import Message, Receive, Send
-from breakeven.gateway.call import PlannedCall, Visit
+from breakeven.gateway.call import PlannedCall, Visit, within
 from breakeven.gateway.desk import Desk
 from breakeven.gateway.recorder import LastHeld, Recorder, replay
 
@@ -30,7 +31,15 @@ async def answer_once(
         await call(send).serve(receive)
         return
     scope = f"{visit.caller.name or ''} {visit.door.path}"
-    begun = await desk.accounts.idempotency.begin(scope, key.decode("latin-1"), fingerprint(body))
+    deadline = visit.labels.deadline_seconds
+    try:
+        async with within(deadline):
+            begun = await desk.accounts.idempotency.begin(scope, key.decode("latin-1"), fingerprint(body))
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"the call under this Idempotency-Key was still in flight at the deadline of {deadline:g} s",
+            remedy="Allow more time; the answer is kept for whoever sends the key again.",
+        ) from error
     if isinstance(begun, Answer):
         await replay(send, begun)
         return
