@@ -6,22 +6,26 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.agents.killed import CALLS_AN_ITEM, Fleet, Slaughter, doubled_and_lost, ended, until
 from tests.agents.test_kills import paid
 from tests.fakes import child, cloud
 from tests.fakes.cloud import MINI, SimulatedCloud
-from tests.gateway.conftest import booked_calls
+from tests.gateway.conftest import booked_calls, run_gateway
 
 from breakeven import config
+from breakeven.box.models import ModelFile
 from breakeven.cloudsim.serving import Latency
 from breakeven.gateway.booking import KILLED
 from breakeven.ledger.ledger import Ledger
@@ -61,6 +65,12 @@ def asked(sky: SimulatedCloud) -> int:
     return int(sky.seen()["requests"])
 
 
+def engine_is_asked(url: str) -> bool:
+    with urllib.request.urlopen(f"{url}/admin", timeout=30) as answer:
+        (engine,) = json.load(answer)["box"]["engines"]
+    return any(slot["busy"] for slot in engine["slots"])
+
+
 def test_a_gateway_killed_in_the_middle_of_calls(tmp_path: Path, start: Callable[[Fleet], BaseProcess]) -> None:
     home, file, port = tmp_path / "gateway", tmp_path / "breakeven.toml", free_port()
     with cloud.running(latency=Latency(first_token_seconds=0.25)) as sky:
@@ -91,3 +101,32 @@ def test_a_gateway_killed_in_the_middle_of_calls(tmp_path: Path, start: Callable
     assert ITEMS * CALLS_AN_ITEM <= billed <= ITEMS * CALLS_AN_ITEM + possibly_billed, (
         "paid twice is at most what was under way at a kill"
     )
+
+
+@pytest.mark.engine
+def test_an_engine_killed_in_the_middle_of_calls(
+    tmp_path: Path, demo_model: ModelFile, start: Callable[[Fleet], BaseProcess]
+) -> None:
+    items = ITEMS // 2
+    document: dict[str, Any] = {
+        "engine": {"model": str(demo_model.path), "context": 512, "cache_ram_mib": 0},
+        "models": {"sky": {"provider": "engine", "model": "local"}},
+    }
+    with run_gateway(document, tmp_path / "gateway") as gateway:
+        box = gateway.engine
+        assert box is not None
+        fleet = Fleet(tmp_path, None, f"{gateway.url}/v1", "patient")
+        engine = Slaughter(fleet, 1, random.Random(7)).prepare(items)
+        start(fleet)
+        for kill in range(KILLS):
+            until(lambda target=(kill + 1) * items // (KILLS + 1): ended(engine) >= target and box.pid is not None)  # type: ignore[misc]
+            assert box.pid is not None
+            os.kill(box.pid, signal.SIGSTOP)  # so that the call it gets is not answered before it dies
+            until(lambda: engine_is_asked(gateway.url))
+            os.kill(box.pid, signal.SIGKILL)
+            until(lambda kill=kill: box.restarts > kill)  # type: ignore[misc]
+        until(lambda: ended(engine) >= items)
+        calls = gateway.calls()
+        assert doubled_and_lost(engine, items) == (0, 0)
+        engine.dispose()
+    assert sum(call.outcome == "completed" for call in calls) == items * CALLS_AN_ITEM, "each call answered once"
