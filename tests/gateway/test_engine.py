@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -13,10 +14,15 @@ from typing import Any
 
 import openai
 import pytest
+from rich.console import Console
+from tests.box.checkup.healthy import with_part
 from tests.gateway.conftest import RunningGateway
 
+from breakeven.box.checkup.backend_checks import prefixes
 from breakeven.box.models import ModelFile
 from breakeven.cli.main import main
+from breakeven.cli.top import Look
+from breakeven.cli.top import page as dashboard
 from breakeven.demo import work
 
 pytestmark = pytest.mark.engine
@@ -162,3 +168,37 @@ def test_the_admin_page_shows_who_holds_which_slot(serve: Serve, demo_model: Mod
     assert box["agents"]["a7"]["cached_tokens"] > 0
     assert box["waiting"] == []
     assert "paper clip" not in json.dumps(box)
+
+
+def test_an_agent_with_a_clock_at_the_head_of_its_prompt_is_named_with_the_place_everywhere(
+    serve: Serve, demo_model: ModelFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = serve(configuration(demo_model))
+    for run in range(3):
+        system = f"You are the night watch. It is 0{run}:00. " + "Look at each door and write down what you see. " * 8
+        gateway.client().chat.completions.create(
+            model="local", max_tokens=1, messages=[{"role": "system", "content": system}, *HELLO],
+            extra_headers={"x-breakeven-agent": "watch", "x-breakeven-chain": f"run {run}"},
+        )  # fmt: skip
+
+    def page(path: str) -> str:
+        with urllib.request.urlopen(f"{gateway.url}{path}", timeout=10) as response:
+            return str(response.read().decode())
+
+    overview = json.loads(page("/admin"))
+    health = overview["box"]["agents"]["watch"]
+    assert health["broken"]
+    place = len("system\nYou are the night watch. It is 0")
+    assert health["last_break"]["at_character"] == place
+    assert 0 < health["last_break"]["at_token"] <= place
+    assert f"agent watch: its prompts differ from run to run at character {place} (about token" in caplog.text
+    look = Look.of(overview, 0.0)
+    screen = Console(width=200, file=io.StringIO(), record=True)
+    screen.print(dashboard(gateway.url, look, look))
+    assert "watch: its prompt differs from run to run about token" in screen.export_text()
+    assert 'breakeven_prefix_broken{agent="watch",provider="engine"} 1.0' in page("/metrics")
+    said = json.loads(page("/ready"))["checks"]
+    finding = prefixes(with_part("gateway", checks=said))
+    assert finding is not None
+    assert finding.status == "amber"
+    assert "night" not in json.dumps([overview, said]) + caplog.text

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from breakeven.box.prefix import BLOCK_CHARACTERS, Prefix, common_blocks
 from breakeven.units import Tokens
 
+PROMPT_PREFIXES = "prompt prefixes"
+"""How ``/ready`` and ``doctor`` call what is watched here."""
 REMEMBERED_AGENTS = 256
 REMEMBERED_CHARACTERS = 64 * 1024
 """Of each agent's latest prompt, kept in memory only, to find the character at which the next one differs."""

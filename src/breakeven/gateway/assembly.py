@@ -30,6 +30,7 @@ from breakeven.box.models import ModelFile, Progress, no_progress, resolve
 from breakeven.box.occupancy import Occupancy
 from breakeven.box.ollama import FOREVER
 from breakeven.box.power import metered_energy
+from breakeven.box.prefix_watch import PROMPT_PREFIXES
 from breakeven.box.pressure import StrainReader
 from breakeven.box.speed import measured_speeds
 from breakeven.box.timings import latest_calls
@@ -37,6 +38,7 @@ from breakeven.catalog.machines import box_cost, box_figures
 from breakeven.catalog.prices import open_book
 from breakeven.config import Settings
 from breakeven.config.watch import LiveSettings
+from breakeven.gateway.box_view import broken_prefixes
 from breakeven.gateway.decisions import Decisions
 from breakeven.gateway.desk import Desk, Inbox, Readiness
 from breakeven.gateway.gauges import gauges
@@ -172,6 +174,8 @@ class Assembly:
                 demand = parts.engine_provider.dispatcher.demand()
                 too_small = outgrown(demand, self.engine.kv_bytes_per_token, cache.mib)
                 checks[PROMPT_CACHE] = cache.says if too_small is None else f"{OUTGROWN}: {too_small}"
+        if broken := broken_prefixes(self.desk.table):
+            checks[PROMPT_PREFIXES] = f"{len(broken)} change early on from run to run; breakeven top names them"
         if parts.keeper is not None:
             checks |= {f"model {name}": words for name, words in parts.keeper.states().items()}
         if parts.accounts.trouble is not None:

@@ -9,6 +9,8 @@ from breakeven.box.dispatcher import BoxSnapshot
 from breakeven.box.drift_watch import DriftWatch
 from breakeven.box.pool_state import PoolState, Slot
 from breakeven.box.prefix_watch import AgentHealth
+from breakeven.routing.forecast import Foreseeing
+from breakeven.routing.table import RoutingTable
 
 
 def box_view(snapshot: BoxSnapshot) -> dict[str, Any]:
@@ -31,6 +33,17 @@ def box_view(snapshot: BoxSnapshot) -> dict[str, Any]:
         "kv_file_bytes": sum(copy.size for copy in state.copies if copy.file is not None),
         "agents": {name: _agent(health) for name, health in sorted(snapshot.agents.items())},
     }
+
+
+def broken_prefixes(table: RoutingTable) -> list[tuple[str, str]]:
+    """Queue and agent of each whose prompt changes early on from run to run, so that little of it is reused."""
+    queues = {route.provider.name: route.provider for route in table if isinstance(route.provider, Foreseeing)}
+    return [
+        (name, agent)
+        for name, queue in sorted(queues.items())
+        for agent, health in sorted(queue.dispatcher.watch.agents.items())
+        if health.broken
+    ]
 
 
 def drift_view(watch: DriftWatch) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from breakeven.gateway.box_view import broken_prefixes
 from breakeven.gateway.desk import Desk
 
 _BREAKER = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
@@ -30,6 +31,9 @@ def gauges(desk: Desk) -> Iterator[Gauge]:
             {"provider": provider},
             float(calls),
         )
+    for provider, agent in broken_prefixes(desk.table):
+        labels = {"provider": provider, "agent": agent}
+        yield "breakeven_prefix_broken", "Agents whose prompts change early on from run to run", labels, 1.0
     for (provider, model), breaker in desk.runtime.breakers.snapshot().items():
         labels = {"provider": provider, "model": model}
         yield "breakeven_breaker_open", "0 closed, 0.5 half open, 1 open", labels, _BREAKER[breaker.state]

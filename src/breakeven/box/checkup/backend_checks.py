@@ -8,6 +8,7 @@ from breakeven.box.cache_size import OUTGROWN, PROMPT_CACHE
 from breakeven.box.checkup.facts import AgentFacts, BackendFacts, Facts
 from breakeven.box.checkup.finding import Finding, amber, green, red, unknown
 from breakeven.box.ollama import FOREVER
+from breakeven.box.prefix_watch import PROMPT_PREFIXES
 from breakeven.units import GIB
 
 SECONDS_PER_DAY = 86_400
@@ -169,6 +170,15 @@ def prompt_cache(facts: Facts) -> Finding | None:
         f"{says.removeprefix(f'{OUTGROWN}: ')}; what it cannot keep goes to disk or is computed again",
         'Restart breakeven with engine.cache_ram_mib = "auto", or set it as high as that.',
     )
+
+
+def prefixes(facts: Facts) -> Finding | None:
+    """Whether agents' prompts change where they should not, by what the running gateway says."""
+    says = facts.gateway.checks.get(PROMPT_PREFIXES)
+    if says is None:
+        return None
+    remedy = "Put what changes (a time, a topic) last in the prompt: nothing after the first change is reused."
+    return amber(PROMPT_PREFIXES, says, remedy)
 
 
 def _long(seconds: float) -> str:

@@ -15,6 +15,7 @@ def examine(facts: Facts) -> list[Finding]:
         *backend_checks.backends(facts),
         backend_checks.memory_fit(facts),
         backend_checks.prompt_cache(facts),
+        backend_checks.prefixes(facts),
         machine_checks.speed(facts),
         books_checks.cache(facts),
         books_checks.measured(facts),
