@@ -244,6 +244,9 @@ def test_models_are_listed_in_both_dialects(by_openai: openai.OpenAI, by_anthrop
     listed = {model.id for model in by_openai.models.list()}
     assert listed >= {*TARGETS, "embed"}
     assert {model.id for model in by_anthropic.models.list()} == listed
+    assert by_openai.models.retrieve("gpt").id == by_anthropic.models.retrieve("gpt").id == "gpt"
+    with pytest.raises(openai.NotFoundError):
+        by_openai.models.retrieve("nobody")
 
 
 @pytest.mark.parametrize("model", TARGETS)

@@ -27,7 +27,8 @@ from breakeven.gateway.keys import presented_secret
 from breakeven.gateway.labels import read_labels
 from breakeven.gateway.metrics import CONTENT_TYPE
 from breakeven.gateway.once import answer_once
-from breakeven.wire.body import parse_object, read_model
+from breakeven.routing.table import Route
+from breakeven.wire.body import Json, parse_object, read_model
 from breakeven.wire.dialects import parse_request
 from breakeven.wire.request import Dialect
 
@@ -37,6 +38,7 @@ Handler: TypeAlias = Callable[[Desk, Scope, Receive, Send], Awaitable[None]]
 CHAT = Door("/v1/chat/completions", "openai")
 RESPONSES = Door("/v1/responses", "responses")
 MESSAGES = Door("/v1/messages", "anthropic")
+MODELS, MODEL = "/v1/models", "/v1/models/{model}"
 PROBES = ("/", "/api/hello")
 """Where clients knock before their first call; Claude Code does at both."""
 
@@ -54,7 +56,8 @@ class Gateway:
             **{door.path: {"POST": _generating(door)} for door in (CHAT, RESPONSES, MESSAGES)},
             embeddings.DOOR.path: {"POST": _embed},
             count_tokens.DOOR.path: {"POST": count_tokens.answer},
-            "/v1/models": {"GET": _models},
+            MODELS: {"GET": _models},
+            MODEL: {"GET": _model},
             "/health": {"GET": _health, "HEAD": _health},
             "/ready": {"GET": _ready},
             "/metrics": {"GET": _metrics},
@@ -88,13 +91,20 @@ class Gateway:
 
     def _route(self, scope: Scope) -> Handler:
         path: str = scope["path"]
-        methods = self._routes.get(path) or (self._routes[items.PATH] if items.agent_of(path) else None)
+        methods = self._routes.get(path) or self._routes.get(_pattern(path))
         if methods is None:
             raise NoSuchEndpoint(f"no such endpoint: {path}", remedy=f"Served are {', '.join(self._routes)}.")
         handler = methods.get(scope["method"])
         if handler is None:
             raise MethodNotAllowed(f"{scope['method']} {path}: not allowed", remedy=f"Use {', '.join(methods)}.")
         return handler
+
+
+def _pattern(path: str) -> str:
+    """The route of a path that holds a name; empty when there is none."""
+    if path.startswith(f"{MODELS}/"):
+        return MODEL
+    return items.PATH if items.agent_of(path) else ""
 
 
 def _dialect(scope: Scope) -> Dialect:
@@ -134,24 +144,31 @@ async def _embed(desk: Desk, scope: Scope, receive: Receive, send: Send) -> None
 async def _models(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> None:
     headers = dict(scope["headers"])
     desk.accounts.identify(presented_secret(headers))
-    models = [
-        {
-            "id": route.name,
-            "object": "model",
-            "type": "model",
-            "display_name": route.name,
-            "created": 0,
-            "created_at": "1970-01-01T00:00:00Z",
-            "owned_by": route.provider.name,
-            "context_length": route.context,
-            "locality": route.provider.locality,
-            "note": route.note,
-        }
-        for route in desk.table
-    ]
+    models = [_described(route) for route in desk.table]
     names = [route.name for route in desk.table]
     ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None, "has_more": False}
     await respond_json(send, {"object": "list", "data": models, **ends})
+
+
+async def _model(desk: Desk, scope: Scope, _receive: Receive, send: Send) -> None:
+    desk.accounts.identify(presented_secret(dict(scope["headers"])))
+    await respond_json(send, _described(desk.table.find(scope["path"].removeprefix(f"{MODELS}/"))))
+
+
+def _described(route: Route) -> Json:
+    """A model in the shapes of both dialects at once."""
+    return {
+        "id": route.name,
+        "object": "model",
+        "type": "model",
+        "display_name": route.name,
+        "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
+        "owned_by": route.provider.name,
+        "context_length": route.context,
+        "locality": route.provider.locality,
+        "note": route.note,
+    }
 
 
 async def _health(_desk: Desk, _scope: Scope, _receive: Receive, send: Send) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from breakeven import __version__
@@ -14,6 +15,7 @@ _OBJECT = {"type": "object"}
 _MESSAGES = {"type": "array", "minItems": 1, "items": _OBJECT}
 _STREAM = {"type": ["boolean", "null"]}
 _MODEL = {"type": "string", "minLength": 1, "description": "A name from /v1/models, `auto`, or `task:NAME`."}
+_NAMED = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}]
 _LABELS = [
     {"name": f"x-breakeven-{name}", "in": "header", "schema": schema, "description": text}
     for name, schema, text in (
@@ -54,6 +56,7 @@ def document() -> dict[str, Any]:
             "/admin/explain": _call("The plan of a request that is not sent", ("model",)),
             "/agents/{agent}/items": _put_items(),
             "/v1/models": _read("Names that may be asked for"),
+            "/v1/models/{model}": _read("One of them", {"404": _answer("No such model")}, _NAMED),
             "/": _read("Whether somebody is there"),
             "/api/hello": _read("Whether somebody is there"),
             "/openapi.json": _read("This document"),
@@ -135,9 +138,9 @@ def _put_items() -> dict[str, Any]:
     }
 
 
-def _read(summary: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+def _read(summary: str, more: dict[str, Any] | None = None, parameters: Sequence[Any] = ()) -> dict[str, Any]:
     responses = {"200": _answer("As described"), "401": _answer("The key is missing or unknown"), **(more or {})}
-    return {"get": {"summary": summary, "responses": responses}}
+    return {"get": {"summary": summary, "parameters": list(parameters), "responses": responses}}
 
 
 def _answer(text: str) -> dict[str, Any]:
