@@ -66,6 +66,8 @@ class Simulation:
         self._held: dict[tuple[str, int], Prefix] = {}
         self._running: dict[tuple[str, int], int] = {}
         self._files: set[str] = set()
+        self._cached: set[tuple[str, Prefix]] = set()
+        self._keeps = {facts.name: bool(facts.cache_bytes) for facts in self.engines}
         self._left: dict[int, tuple[Step, int, Prefix]] = {}
         self._look = 0.0
         for facts in self.engines:
@@ -145,7 +147,11 @@ class Simulation:
         if start.restore is not None:
             assert start.restore.file in self._files
             held = start.restore.prefix
-        computed = (len(call.prompt.prefix) - common_blocks(call.prompt.prefix, held)) * BLOCK_TOKENS
+        if self._keeps.get(start.engine):
+            self._cached.add((start.engine, held))
+        found = [prefix for engine, prefix in self._cached if engine == start.engine]
+        shared = max(common_blocks(call.prompt.prefix, prefix) for prefix in (held, *found))
+        computed = (len(call.prompt.prefix) - shared) * BLOCK_TOKENS
         self._held[key] = call.prompt.prefix
         self._running[key] = call.id
         seconds = computed / PREFILL + call.output_tokens / DECODE

@@ -131,6 +131,27 @@ def test_an_idle_slot_is_held_no_longer_than_computing_its_prompt_anew_would_tak
     assert other.started - first.ended == pytest.approx(anew)
 
 
+def test_an_engine_that_keeps_what_leaves_its_slots_does_not_idle_for_a_chain_that_thinks() -> None:
+    keeps = EngineFacts("one", 1, cache_bytes=10**9, kv_bytes_per_token=1000)
+    steps = [Step(at=0, agent=agent, steps=4, think=0.8) for agent in "ABCD"]
+    run = simulate(steps, engines=[keeps])
+    assert run.computed == 4 * (20 + 4) * BLOCK_TOKENS  # nothing twice
+    works = sum(one.ended - one.started for one in run.served.values())
+    idles = max(one.ended for one in run.served.values()) - works
+    assert idles < 0.8 + len(run.served) * 0.06  # while its last chain thinks, and a moment after each step
+    prompt = simulate([replace(step, think=0.02) for step in steps], engines=[keeps])
+    assert prompt.order() == "AAAABBBBCCCCDDDD"
+
+
+def test_a_slot_is_held_for_a_chain_that_thinks_while_another_keeps_the_engine_at_work() -> None:
+    keeps = EngineFacts("one", 2, cache_bytes=10**9, kv_bytes_per_token=1000)
+    steps = [
+        Step(at=0, agent="A", steps=3, think=0.3), Step(at=0, agent="long", output=1000), Step(at=0.1, agent="B"),
+    ]  # fmt: skip
+    run = simulate(steps, engines=[keeps])
+    assert [one.call.agent for one in sorted(run.served.values(), key=lambda one: one.started)][2:] == ["A", "A", "B"]
+
+
 def test_after_an_agents_usual_last_step_its_slot_is_free_at_once() -> None:
     wakes = [Step(at=60.0 * n, agent=agent, steps=3) for n in range(2) for agent in "AB"]
     run = simulate(wakes, engines=ONE_SLOT)

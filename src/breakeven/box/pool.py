@@ -45,6 +45,8 @@ LEAST_PREFILL, LEAST_DECODE = 64, 4
 REMEMBERED_COPIES = 256
 """Of an engine's own cache, the newest; what it keeps beyond these is found by it alone."""
 CACHED_COPY_SECONDS = 0.02
+SWAP_BYTES_PER_SECOND = 1e9
+"""At which a prompt goes to an engine's memory and comes back, both ways together; a cautious figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,16 +252,23 @@ class Pool:
         wakes = {
             name: wake for name, agent in self._agents.items() if (wake := agent.rhythm.next_wake(now)) is not None
         }
+        overflows = self._overflows(now)
         return PoolState(
-            engines={name: engine.view for name, engine in self._engines.items()},
+            engines={name: self._view(engine, overflows=overflows) for name, engine in self._engines.items()},
             slots=tuple(self._slots[key] for key in sorted(self._slots)),
             waiting=tuple(self._waiting.values()),
             copies=(*self._files.values(), *cached),
             wakes=wakes,
-            overflows=self._overflows(now),
+            overflows=overflows,
             file_budget=self._file_budget,
             at_once=self._at_once,
         )
+
+    def _view(self, engine: _Engine, *, overflows: bool) -> EngineView:
+        per_token = engine.facts.kv_bytes_per_token
+        if overflows or not engine.facts.cache_bytes or not per_token:
+            return engine.view
+        return replace(engine.view, swap=per_token / SWAP_BYTES_PER_SECOND)
 
     def demand(self, now: Seconds) -> PromptDemand:
         """The prompts of the last hour's agents that came back at least once."""

@@ -17,6 +17,9 @@ ASSUMED_DECODE = 20.0
 """Tokens a second that placements are weighed with until an engine has been measured; forecasts never use them."""
 
 
+LEAST_SWAP_SECONDS = 0.05
+
+
 class Priority(IntEnum):
     """Who goes first, other things being equal."""
 
@@ -123,16 +126,24 @@ class EngineView:
     Attributes:
         prefill / decode: tokens a second as measured; ``None`` before the first call.
         saves: whether slots can be saved to files and restored.
+        swap: seconds a token of a prompt takes to go from its slot to the engine's memory and back; ``None`` where it
+            is lost with its slot, or nobody knows.
     """
 
     name: str
     prefill: float | None = None
     decode: float | None = None
     saves: bool = False
+    swap: float | None = None
 
     def prefill_seconds(self, tokens: Tokens) -> Seconds:
         """Time to compute so much of a prompt."""
         return tokens / (self.prefill or ASSUMED_PREFILL)
+
+    def seconds_to_have_back(self, tokens: Tokens) -> Seconds:
+        """Time that a prompt costs whose slot has served others in between."""
+        anew = self.prefill_seconds(tokens)
+        return anew if self.swap is None else min(anew, LEAST_SWAP_SECONDS + tokens * self.swap)
 
     def decode_seconds(self, tokens: Tokens) -> Seconds:
         """Time to generate so much."""

@@ -6,7 +6,9 @@ The rules, in the order in which they apply:
  2. Leases. A slot that ended a chain's step is kept for the next one until the lease ends. While others wait it is
     kept for twice the pause that the agent usually makes between steps, ``tool_wait_seconds`` at most, not at all after
     its usual last step, and no longer than computing the prompt anew would take: losing it costs no more than having
-    held it. A more urgent call may take it at once when no other slot is free.
+    held it. While no other slot of the engine is at work, so that holding idles all of it, no longer than having the
+    prompt back from the engine's memory takes, where that keeps it. A more urgent call may take it at once when no
+    other slot is free.
  3. Turns. A call's turn is its arrival plus its priority's handicap. So priorities age: a batch call is overtaken only
     by calls that arrive within its handicap after it.
  4. Overdue. A call that has waited ``patience`` beyond its turn is overdue; overdue calls go by turn and before all
@@ -29,7 +31,7 @@ The rules, in the order in which they apply:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TypeAlias
@@ -155,7 +157,7 @@ def next_look(state: PoolState, now: Seconds, rules: Rules) -> Seconds | None:
     saved = {copy.agent for copy in state.copies if copy.file is not None}
     moments += [state.wakes[agent] - rules.prefetch_seconds for agent in saved if agent in state.wakes]
     if state.waiting:
-        moments += [_kept_until(slot, state) for slot in state.slots if slot.lease is not None]
+        moments += [_kept_until(slot, state.engines, state.slots) for slot in state.slots if slot.lease is not None]
         moments.append(now + 1.0)
     return min((moment for moment in moments if moment > now), default=None)
 
@@ -213,7 +215,7 @@ class _Deciding:
             return False
         if not any(self._may_use(call, slot) and call.chain != lease.chain for call in self.waiting):
             return True
-        if self.now >= _kept_until(slot, self.state):
+        if self.now >= _kept_until(slot, self.state.engines, self.slots.values()):
             return False
         overdue = any(self._may_use(call, slot) for call in self.waiting if self.now >= self.rules.overdue_at(call))
         return not (overdue and self._run_is_over(slot)) and not self._more_urgent(lease, slot)
@@ -290,7 +292,7 @@ class _Deciding:
             if slot.call is None:
                 if slot.lease is None:
                     continue
-                until_free = _kept_until(slot, self.state) - self.now
+                until_free = _kept_until(slot, self.state.engines, self.slots.values()) - self.now
             shared = call.prompt.shared_tokens(slot.holds)
             if shared:
                 waits.append(until_free + self._engine(slot).prefill_seconds(call.prompt.tokens - shared))
@@ -402,12 +404,14 @@ class _Deciding:
         return [slot for slot in self.slots.values() if self._may_use(call, slot)]
 
 
-def _kept_until(slot: Slot, state: PoolState) -> Seconds:
+def _kept_until(slot: Slot, engines: Mapping[str, EngineView], slots: Collection[Slot]) -> Seconds:
     """Until when a leased slot is kept against others that wait."""
-    engine = state.engines.get(slot.engine)
+    engine = engines.get(slot.engine)
     if slot.lease is None or engine is None:
         return inf
-    return min(slot.lease.against_others_until, slot.lease.since + engine.prefill_seconds(slot.held_tokens))
+    idles = not any(other.call is not None and other.engine == slot.engine for other in slots)
+    lost = engine.seconds_to_have_back(slot.held_tokens) if idles else engine.prefill_seconds(slot.held_tokens)
+    return min(slot.lease.against_others_until, slot.lease.since + lost)
 
 
 def _begins_like(call: Call, slot: Slot) -> bool:
