@@ -55,6 +55,7 @@ class Fleet:
     answer_tokens: int
     slots: int
     stagger_seconds: float
+    think_seconds: float = 0.0
 
     def system_prompt(self, agent: int) -> str:
         chosen = random.Random(f"fleet {agent}")
@@ -139,6 +140,8 @@ async def chain(fleet: Fleet, url: str, agent: int, number: int, delay: float, s
         messages.append({"role": "user", "content": f"Wake-up {number}, step {step}: what is next?"})
         answer = await call(fleet, url, agent, messages, seen)
         messages.append({"role": "assistant", "content": answer})
+        if step + 1 < fleet.steps:
+            await asyncio.sleep(fleet.think_seconds)
 
 
 async def call(fleet: Fleet, url: str, agent: int, messages: list[dict[str, str]], seen: Wake) -> str:
@@ -270,6 +273,7 @@ def main() -> None:
     parser.add_argument("--answer-tokens", type=int, default=8)
     parser.add_argument("--slots", type=int)
     parser.add_argument("--stagger", type=float, default=0.5, help="seconds between agents at the second wake-up")
+    parser.add_argument("--think", type=float, default=0.0, help="seconds that an agent takes between its steps")
     parser.add_argument("--wakes", type=int, default=2)
     parser.add_argument("--only", help="names of subjects, by their numbers: 1,2,3,2s,3s")
     chosen = parser.parse_args()
@@ -280,6 +284,7 @@ def main() -> None:
         answer_tokens=chosen.answer_tokens,
         slots=chosen.slots or (1 if chosen.quick else 2),
         stagger_seconds=chosen.stagger,
+        think_seconds=chosen.think,
     )
     shared = Path(tempfile.gettempdir()) / "breakeven-test-models"
     model = resolve("demo", shared)
