@@ -129,11 +129,13 @@ class AgentError(BreakevenError):
 
     Attributes:
         step / step_number: where; ``None`` outside any step.
+        http_status: of the answer that it comes from, if it comes from one.
     """
 
     code = "agent_error"
     step: str | None = None
     step_number: int | None = None
+    http_status: int | None = None
 
 
 class ItemRejected(AgentError):

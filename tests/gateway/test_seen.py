@@ -7,6 +7,8 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -16,6 +18,7 @@ from tests.fakes.upstream import Upstream
 from tests.gateway.conftest import RunningGateway
 from tests.gateway.desks import KEYS, desk
 from tests.gateway.test_chat import HELLO
+from tests.ledger import samples
 
 from breakeven.gateway.telemetry import Spans
 
@@ -98,3 +101,19 @@ def test_the_description_names_every_endpoint(serve: Serve, sky: SimulatedCloud)
         if "get" in methods and path != "/ready":
             assert page(gateway, path.replace("{model}", "gpt"))
     assert "/v1/messages" in described
+
+
+@pytest.mark.parametrize(
+    ("sent", "trace"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 0x0AF7651916CD43DD8448EB211C80319C),
+        ("nonsense", None),
+    ],
+)
+def test_spans_go_on_below_their_callers(sent: str, trace: int | None) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    Spans(provider.get_tracer("test")).observe(msgspec.structs.replace(samples.call(), traceparent=sent))
+    whole = exporter.get_finished_spans()[-1]
+    assert (whole.parent.trace_id if whole.parent is not None else None) == trace

@@ -42,6 +42,7 @@ class Call:
         schema: JSON Schema of the answer, with the name that it is sent under.
         key: names the call; repeated calls have the same.
         labels: ``x-breakeven-…`` without that beginning.
+        traceparent: W3C trace context of its span, for the server's to go on from.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Call:
     max_tokens: int | None = None
     temperature: float | None = None
     patience_seconds: float = PATIENCE_SECONDS
+    traceparent: str | None = None
 
     def document(self) -> dict[str, Any]:
         """The body of the request."""
@@ -68,10 +70,21 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said, as the step's record keeps it."""
+    """What a model said.
+
+    Attributes:
+        served_by: provider and model by the gateway's word, else the model by its server's.
+        input_tokens / output_tokens / cached_tokens: as the server counted them; the input includes the cached.
+        replayed: whether it was given, and paid, before.
+    """
 
     text: str
     served_by: str | None
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    replayed: bool = False
 
     @classmethod
     def read(cls, document: Any, headers: Mapping[str, str]) -> Answer:
@@ -86,7 +99,17 @@ class Answer:
             raise ItemRejected(f"the server's answer has no choices[0].message.content: {error!r}") from error
         if not isinstance(text, str):
             raise ItemRejected("the model answered without text")
-        return cls(text, headers.get("x-breakeven-served-by") or document.get("model"))
+        usage = _table(document.get("usage"))
+        model = document.get("model")
+        return cls(
+            text,
+            headers.get("x-breakeven-served-by") or model,
+            model if isinstance(model, str) else None,
+            _count(usage.get("prompt_tokens")),
+            _count(usage.get("completion_tokens")),
+            _count(_table(usage.get("prompt_tokens_details")).get("cached_tokens")),
+            replayed="x-breakeven-replayed" in headers,
+        )
 
 
 class Asks(Protocol):
@@ -130,6 +153,8 @@ class Client:
     def _once(self, call: Call) -> Answer:
         request = self._http.post(self._url).timeout(timedelta(seconds=call.patience_seconds + 5))
         headers = {"idempotency-key": call.key, **{f"x-breakeven-{name}": value for name, value in call.labels.items()}}
+        if call.traceparent is not None:
+            headers["traceparent"] = call.traceparent
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
         try:
@@ -142,7 +167,17 @@ class Client:
             raise ItemDeferred(f"{self._url} does not answer: {error}", retry_after_seconds=AWAY_SECONDS) from error
         if status == HTTPStatus.OK:
             return Answer.read(document, answered)
-        raise _refusal(status, document, answered)
+        refusal = _refusal(status, document, answered)
+        refusal.http_status = status
+        raise refusal
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _refusal(status: int, document: Any, headers: Mapping[str, str]) -> ItemRejected | ItemDeferred:

@@ -64,6 +64,15 @@ def workflow_id(agent: str, item: int, attempt: int) -> str:
     return f"{agent}/{item}/{attempt}"
 
 
+def item_number(workflow: str) -> int:
+    """The item of an attempt, by what the attempt is called.
+
+    >>> item_number(workflow_id("triage", 17, 2))
+    17
+    """
+    return int(workflow.split("/")[1])
+
+
 def enqueue(connection: Connection, agent: str, new: Iterable[New], *, origin: Origin = "queue") -> int:
     """Put items in, in the caller's transaction; those whose key is known already change nothing. How many were new."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

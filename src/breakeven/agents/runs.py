@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
 from breakeven.agents import queue
-from breakeven.agents.database import items, runs, states
+from breakeven.agents.database import items, runs, states, traces
 
 Trigger: TypeAlias = Literal["schedule", "missed", "now"]
 BUSY = ("gathering", "active")
@@ -143,6 +143,7 @@ def update_state(connection: Connection, agent: str, **values: Any) -> None:
 def forget(connection: Connection, before: float) -> None:
     """Drop runs that ended before an instant."""
     connection.execute(sa.delete(runs).where(runs.c.finished_at < before))
+    connection.execute(sa.delete(traces).where(traces.c.run.not_in(sa.select(runs.c.id))))
 
 
 _EMPTY = {"taken": 0, "succeeded": 0, "failed": 0}

@@ -23,6 +23,7 @@ from breakeven.agents.engine import Ended, Engine
 from breakeven.agents.llm import Asks
 from breakeven.agents.queue import Item, New
 from breakeven.agents.runs import AgentState, Run
+from breakeven.agents.telemetry import Untraced
 from breakeven.agents.workers import Worker
 from breakeven.errors import ItemRejected
 
@@ -48,10 +49,12 @@ class FleetWorker:
         lease_seconds: float = 15.0,
         retention_days: float = 30.0,
         clock: Callable[[], float] = time.time,
+        spans: Untraced | None = None,
     ) -> None:
         self._fleet = fleet
         self._db = db
-        self._client = client
+        self._spans = spans or Untraced()
+        self._client = self._spans.watching(client)
         self._sole = sole
         self._lease_seconds = lease_seconds
         self._retention_seconds = retention_days * 86400
@@ -129,6 +132,7 @@ class FleetWorker:
         if not finished:
             return
         try:
+            self._spans.tell_runs()
             with self._db.begin() as connection:
                 workers.leave(connection, self._me.id)
         except DBAPIError as error:
@@ -148,6 +152,7 @@ class FleetWorker:
     def look(self) -> bool:
         """Do all that is to be done now. Whether there was nothing, and nothing is at work."""
         self._take_over()
+        self._spans.tell_runs()
         self._sweep()
         with self._db.begin() as connection:
             remembered = runs.remembered(connection)
@@ -203,6 +208,8 @@ class FleetWorker:
                 self._cancel(other.id)
         with self._db.begin() as connection:
             begun = runs.begin(connection, run.id, self._me.id)
+            if begun:
+                self._spans.begin_run(connection, run.agent, run.id)
         if begun:
             self._submit(run.agent, lambda: self._gather(run, state.cursor))
 
@@ -318,8 +325,10 @@ class FleetWorker:
 
     def _work(self, agent: str, item: dict[str, Any], steps: Steps) -> None:
         member = self._member(agent)
-        context = Context(member.agent, steps, self._client, key=item["key"], run=item["run"], chain=steps.workflow())
-        member.function(context, item["payload"])
+        chain = steps.workflow()
+        context = Context(member.agent, steps, self._client, key=item["key"], run=item["run"], chain=chain)
+        with self._spans.item(agent, chain):
+            member.function(context, item["payload"])
 
     def _work_branch(self, document: dict[str, Any], steps: Steps) -> Any:
         return run_branch(document, self._member(document["agent"]).agent, steps, self._client)

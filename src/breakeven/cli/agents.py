@@ -298,9 +298,11 @@ def _run(settings: Settings, fleet: App, *, until_idle: bool, wake: bool) -> boo
 
     from breakeven.agents import database, runs
     from breakeven.agents.llm import Client
+    from breakeven.agents.telemetry import Spans
     from breakeven.agents.worker import FleetWorker
     from breakeven.agents.workers import sole_worker
     from breakeven.config.secrets import read_secret
+    from breakeven.telemetry import to_collector
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     agents, home = settings.agents, console.home_of(settings)
@@ -309,6 +311,7 @@ def _run(settings: Settings, fleet: App, *, until_idle: bool, wake: bool) -> boo
     base_url = agents.base_url or f"http://{settings.gateway.host}:{settings.gateway.port}/v1"
     key = read_secret("agents.key", agents.key, os.environ) if agents.key is not None else None
     client = Client(base_url, key)
+    spans = Spans(to_collector("agents.traces"), engine, base_url) if agents.traces else None
     try:
         with sole_worker(Path(str(engine.url.database)).absolute().parent) if embedded else nullcontext():
             database.migrate(engine)
@@ -323,12 +326,15 @@ def _run(settings: Settings, fleet: App, *, until_idle: bool, wake: bool) -> boo
                 sole=embedded,
                 lease_seconds=agents.lease_seconds,
                 retention_days=agents.retention_days,
+                spans=spans,
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: worker.stop())
             console.err.print(f"{len(fleet.members)} agents ask {base_url}   (stop with Ctrl-C)", highlight=False)
             return worker.run(until_idle=until_idle, drain_seconds=agents.drain_seconds)
     finally:
+        if spans is not None:
+            spans.close()
         client.close()
         engine.dispose()
 

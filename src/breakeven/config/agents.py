@@ -25,5 +25,7 @@ class AgentsSettings(Section):
     """How long a worker on another machine may be silent before its work is taken over."""
     drain_seconds: float = Field(default=60.0, ge=0)
     """How long items in hand may go on after SIGTERM; what is not finished is taken up by the next worker."""
+    traces: bool = False
+    """Send OpenTelemetry spans of runs, items and calls, as `gateway.traces` does; nothing of what they say."""
     retention_days: float = Field(default=30.0, gt=0)
     """How long finished items, runs and the records of their steps are kept."""

@@ -136,6 +136,7 @@ class Booking:
             key=self._labels.key,
             agent=self._labels.agent,
             task=task,
+            traceparent=self._labels.traceparent,
         )
 
 

@@ -26,6 +26,7 @@ class Labels:
         data: whether its data may leave the machine, by who said so.
         deadline_seconds: how long the caller will wait for the whole answer.
         priority: of its work on the box.
+        traceparent: W3C trace context of the caller's span.
     """
 
     key: str | None
@@ -35,6 +36,7 @@ class Labels:
     data: Mapping[str, Label | None]
     deadline_seconds: float | None
     priority: Priority | None
+    traceparent: str | None = None
 
 
 def read_labels(headers: Mapping[bytes, bytes], document: Mapping[str, Any], caller: Caller) -> Labels:
@@ -46,7 +48,8 @@ def read_labels(headers: Mapping[bytes, bytes], document: Mapping[str, Any], cal
     metadata = document.get("metadata")
     said = dict(metadata) if isinstance(metadata, dict) else {}
     said.update((k[12:].decode(), _text(v)) for k, v in headers.items() if k.startswith(b"x-breakeven-"))
-    if not said:
+    traceparent = headers.get(b"traceparent")
+    if not said and traceparent is None:
         return _fixed_by_key(caller)
 
     def label(name: str) -> str | None:
@@ -67,6 +70,7 @@ def read_labels(headers: Mapping[bytes, bytes], document: Mapping[str, Any], cal
         data={"the call": _one_of("data", label("data"), get_args(Label)), f"key {caller.name}": caller.data},
         deadline_seconds=_seconds(label("deadline-seconds")),
         priority=_one_of("priority", label("priority"), get_args(Priority)),
+        traceparent=None if traceparent is None else traceparent[:MAX_LABEL_CHARACTERS].decode("latin-1"),
     )
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from breakeven.economics.tokens import TokenCounts
-from breakeven.errors import InputError
 from breakeven.ledger.records import Attempt, Call
+from breakeven.telemetry import to_collector
 
 SERVICE = "breakeven"
 _OPERATIONS = {"/v1/embeddings": "embeddings"}
@@ -24,18 +24,12 @@ def exporting_spans() -> Iterator[Callable[[Call], None]]:
     Raises:
         InputError: the optional packages are not installed.
     """
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - optional
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-    except ImportError as error:
-        raise InputError(
-            "gateway.traces = true: the OpenTelemetry packages are not installed",
-            remedy="pip install 'breakeven[otel]'",
-        ) from error
+    processor = to_collector("gateway.traces")
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - optional
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
     provider = TracerProvider(resource=Resource.create({"service.name": SERVICE}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(processor)
     try:
         yield Spans(provider.get_tracer(SERVICE)).observe
     finally:
@@ -49,13 +43,16 @@ class Spans:
         self._tracer = tracer
 
     def observe(self, call: Call) -> None:
-        """Write the spans of a call."""
+        """Write the spans of a call, below that of its caller if it told of one."""
         from opentelemetry import trace  # noqa: PLC0415 - optional
+        from opentelemetry.context import Context  # noqa: PLC0415
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         operation = _OPERATIONS.get(call.endpoint, "chat")
         ends = [_end(attempt) for attempt in call.attempts]
         span = self._tracer.start_span(
             f"{operation} {call.model}",
+            context=TraceContextTextMapPropagator().extract({"traceparent": call.traceparent or ""}, Context()),
             kind=trace.SpanKind.SERVER,
             start_time=_nanoseconds(call.received_at),
             attributes=_known(

@@ -148,6 +148,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         model: what the client asked for, before aliases.
         key / agent / task: labels; the key by its name, never its secret.
         origin: ``gateway`` for calls served here, ``import:`` and the source for imported ones.
+        traceparent: W3C trace context that it came with; for its span, the books do not keep it.
     """
 
     id: str
@@ -161,6 +162,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     agent: str | None = None
     task: str | None = None
     origin: str = "gateway"
+    traceparent: str | None = None
 
     @property
     def extent(self) -> tuple[int, int, int]:
