@@ -67,7 +67,6 @@ class Drift:
     Attributes:
         times: how many times longer than usual prefill or decode takes, the worse of the two; ``None`` for reloads.
         says / action: what was seen, and what to do about it.
-        spill: whether calls should rather go elsewhere until it is over, where policy allows.
         fewer_at_once: whether fewer calls at once would help: they need less memory and make less heat, but leave no
             more of a CPU that others want.
     """
@@ -76,7 +75,6 @@ class Drift:
     times: float | None
     says: str
     action: str
-    spill: bool = False
     fewer_at_once: bool = False
 
 
@@ -139,7 +137,6 @@ def find_drift(recent: Sequence[Timing], usual: Baseline, strain: Strain) -> Dri
             times,
             f"{slower} while the machine is short of memory",
             "Close what else uses memory, or lower engine.context or engine.slots.",
-            spill=True,
             fewer_at_once=True,
         )
     if strain.throttled:
@@ -148,7 +145,6 @@ def find_drift(recent: Sequence[Timing], usual: Baseline, strain: Strain) -> Dri
             times,
             f"{slower} while {'; '.join(strain.throttled)}",
             "Give it air; fewer calls at once make less heat.",
-            spill=True,
             fewer_at_once=True,
         )
     if (strain.cpu_share or 0) > CPU_SHARE:
@@ -163,7 +159,6 @@ def find_drift(recent: Sequence[Timing], usual: Baseline, strain: Strain) -> Dri
         times,
         f"{slower}, and neither memory, heat nor the CPU explains it",
         "Measure again (breakeven measure --quick); an update of the server or the driver may have changed the speed.",
-        spill=True,
     )
 
 
