@@ -7,6 +7,7 @@ import logging
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from breakeven.box.drift import Cause, Strain
 from breakeven.box.drift_watch import LOOK_SECONDS, RECENT_SECONDS, SETTLE_SECONDS, AtOnce, DriftWatch, adjust
-from breakeven.box.timings import latest_calls
+from breakeven.box.timings import latest_calls, timing_of
 from breakeven.cli.top import Look, page
 from breakeven.config import LedgerSettings
 from breakeven.economics.tokens import TokenCounts
@@ -161,6 +162,17 @@ def test_the_books_of_the_day_tell_what_is_usual(tmp_path: Path) -> None:
         watch.look(BUSY)
     assert watch.drifts[ENGINE].cause is Cause.CPU
     assert latest_calls(LedgerSettings(), tmp_path / "nowhere", now) == []
+
+
+def test_of_a_server_that_does_not_state_its_times_decode_is_taken_by_the_clock() -> None:
+    (attempt,) = (stated := call(0.0, 1.0)).attempts
+    silent = msgspec.structs.replace(attempt, durations=Durations(total=9.0, first_token=4.0))
+    timing = timing_of(stated, silent)
+    assert timing is not None
+    assert (timing.prefill, timing.decode) == (None, 5.0)
+    second = msgspec.structs.replace(silent, number=2)  # its first token is counted from the arrival of the call
+    assert (again := timing_of(stated, second)) is not None
+    assert again.decode is None
 
 
 def test_a_lasting_slowdown_does_not_become_what_is_usual() -> None:

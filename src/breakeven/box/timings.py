@@ -42,10 +42,19 @@ def timing_of(call: Call, attempt: Attempt, *, at_once: int = MOST_AT_ONCE) -> T
         context_tokens=prompt,
         output_tokens=tokens.output,
         prefill=durations.prefill,
-        decode=durations.decode,
+        decode=durations.decode if durations.decode is not None else _decode_by_clock(attempt),
         load=durations.load,
         parallel=max(1, min(at_once, round(beside))),
     )
+
+
+def _decode_by_clock(attempt: Attempt) -> Seconds | None:
+    """From the first token to the end, of a server that does not state its times. Its prefill cannot be told: nobody
+    says how much of it was cached."""
+    durations = attempt.durations
+    if attempt.number > 1 or durations.total is None or durations.first_token is None:
+        return None
+    return max(0.0, durations.total - durations.first_token)
 
 
 def latest_calls(settings: LedgerSettings, home: Path, now: float) -> list[Call]:
