@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -95,6 +96,27 @@ def test_the_fleet_runs_from_the_shell_and_leaves_on_request(tmp_path: Path, typ
             assert time.monotonic() < deadline, "the worker never entered itself"
         printed, _ = fleet.communicate(timeout=60)
         assert (fleet.returncode, json.loads(printed)) == (0, {"finished": True})
+
+
+def test_a_worker_leaves_in_time_though_what_it_took_over_is_stuck(tmp_path: Path, type_: Type) -> None:
+    command = [sys.executable, "-m", "breakeven", "agents", "run", "--wake"]
+    type_("enqueue", "triage", '{"text": "x"}')
+    with socket.socket() as silent:  # takes calls and never answers them
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(PATIENCE_SECONDS)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        (tmp_path / "breakeven.toml").write_text(f'[agents]\nbase_url = "{address}"\ndrain_seconds = 0\n')
+        with running(command, stderr=subprocess.DEVNULL):
+            first, _ = silent.accept()
+        with first, running(command, stderr=subprocess.PIPE) as fleet:
+            second, _ = silent.accept()
+            with second:
+                fleet.terminate()
+                _, said = fleet.communicate(timeout=PATIENCE_SECONDS)
+    assert fleet.returncode == 0
+    assert "took over from" in said
+    assert "the next run takes them up" in " ".join(said.split())
 
 
 def test_dead_letters_and_logs(tmp_path: Path, type_: Type) -> None:

@@ -266,7 +266,8 @@ class FleetWorker:
                 self._persist(work)
             except Exception:
                 self._abandoned = True
-                log.exception("%s: failed outside of its items", name)
+                if not self._left.is_set():  # once the engine is closed nothing can succeed
+                    log.exception("%s: failed outside of its items", name)
             finally:
                 with self._count_lock:
                     self._at_work[name] -= 1

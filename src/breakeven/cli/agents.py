@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -99,6 +99,7 @@ def run(
             console.print_json({"finished": finished})
         if not finished:
             console.err.print("Not all items in hand were finished; the next run takes them up.")
+            _end_with_threads()
 
 
 def list_agents(folder: Path | None = Folder, config: Path | None = Config, as_json: bool = Json) -> None:
@@ -337,6 +338,15 @@ def _run(settings: Settings, fleet: App, *, until_idle: bool, wake: bool) -> boo
             spans.close()
         client.close()
         engine.dispose()
+
+
+def _end_with_threads() -> NoReturn:
+    """End the process though items are at work: nobody can end their threads, and what they do is recorded no more."""
+    import os
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @contextmanager
