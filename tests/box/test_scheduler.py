@@ -223,6 +223,9 @@ def test_an_expected_agent_is_restored_before_it_wakes() -> None:
     assert decide(state, 75.0, RULES) == [Prefetch("e", 1, copy, save=None)]
     restored = replace(state, slots=(slots[0], Slot("e", 1, (1, 2), 128, "cron")))
     assert decide(restored, 75.0, RULES) == []
+    in_memory = replace(copy, file=None)
+    assert decide(replace(state, copies=(copy, in_memory)), 75.0, RULES) == []
+    assert decide(replace(state, copies=(copy, replace(in_memory, engine="another"))), 75.0, RULES) != []
 
 
 def test_agents_that_wake_in_turn_find_their_prompts_in_a_slot_before_they_call() -> None:

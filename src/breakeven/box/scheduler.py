@@ -24,7 +24,7 @@ The rules, in the order in which they apply:
     by the same order. A prompt that leaves its slot for another call goes to the engine's own cache; one that a file is
     restored over does not.
  8. Prefetch. While nothing waits, what an agent will need within ``prefetch_seconds`` is restored into an idle slot
-    whose own agent comes later.
+    whose own agent comes later, unless the engine's own cache has it.
  9. Strain. Where the machine suffers under calls at once, no more than ``at_once`` are started on an engine; slots
     beyond that keep what they hold.
 """
@@ -368,7 +368,11 @@ class _Deciding:
             slots = [slot for slot in self.slots.values() if slot.engine == copy.engine]
             if wake - self.now > self.rules.prefetch_seconds:
                 return
-            if any(common_blocks(slot.holds, copy.prefix) * 2 > len(copy.prefix) for slot in slots):
+            at_hand = [slot.holds for slot in slots]
+            at_hand += [
+                other.prefix for other in self.state.copies if other.file is None and other.engine == copy.engine
+            ]
+            if any(common_blocks(held, copy.prefix) * 2 > len(copy.prefix) for held in at_hand):
                 continue
             later = [s for s in slots if s.call is None and s.lease is None and self._wake(s.agent) > wake]
             if later:
