@@ -221,6 +221,25 @@ def test_a_deadline_ends_the_call_with_its_name(serve: Serve, sky: SimulatedClou
     assert call.attempts[0].error == "deadline_exceeded"
 
 
+def test_a_server_is_asked_for_no_more_answers_at_once_than_it_was_said_to_give(
+    serve: Serve, sky: SimulatedCloud, fake: Upstream
+) -> None:
+    document = desk(sky, fake, local="gated", tasks={"tag": {"models": ["local"]}})
+    document["providers"]["house"]["concurrency"] = 1
+    gateway = serve(document, KEYS)
+    asked = {"url": f"{gateway.url}/v1/chat/completions", "timeout": 30}
+    body = {"model": "local", "messages": HELLO}
+    with httpx.stream("POST", **asked, json={**body, "stream": True}) as first:
+        words = first.iter_text()
+        next(words)
+        second = httpx.post(**asked, json=body, headers={"x-breakeven-deadline-seconds": "0.2"})
+        assert len(fake.seen.bodies) == 1
+        fake.gate.set()
+        assert "[DONE]" in "".join(words)
+    assert (second.status_code, second.json()["error"]["code"]) == (429, "rate_limited")
+    assert httpx.post(**asked, json=body).status_code == 200
+
+
 def test_a_breaker_leaves_a_failing_model_alone_and_says_so(serve: Serve, sky: SimulatedCloud, fake: Upstream) -> None:
     policy = {"default_data": "shareable", "retries": 0, "breaker_failures": 2}
     gateway = serve(desk(sky, fake, local="broken", policy=policy), KEYS)

@@ -64,3 +64,8 @@ def test_a_rest_that_means_nothing_is_the_cooldown(nonsense: str) -> None:
     assert ring.take() == ring.take() == B
     clock.now = 61
     assert {ring.take() for _ in range(2)} == {A, B}
+
+
+def test_a_key_shows_its_name_alone() -> None:
+    assert "env:A" in repr(A)
+    assert A.secret not in repr([A])

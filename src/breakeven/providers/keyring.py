@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeGuard
+from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from breakeven.errors import RateLimited
 
@@ -16,11 +17,12 @@ REFUSED = (401, 402)
 """Unknown, or out of credit. 403 is left out: it is about the model or the place, and another key changes neither."""
 
 
-class Key(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Key:
     """An API key; ``name`` is where the configuration keeps it, which may be shown, ``None`` for one of our own."""
 
     name: str | None
-    secret: str
+    secret: str = field(repr=False)
 
 
 class KeyRing:
