@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from breakeven.box.dispatcher import Dispatcher
@@ -91,6 +92,12 @@ async def box(
     finally:
         await dispatcher.close()
         await asyncio.gather(*(engine.stop() for engine in running))
+
+
+def worked(engine: psutil.Process) -> float:
+    """Seconds of processor time that it has had."""
+    times = engine.cpu_times()
+    return float(times.user + times.system)
 
 
 def run(act: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -174,6 +181,8 @@ def test_before_an_agent_wakes_its_prompt_is_back_in_a_slot_and_only_its_last_wo
 
 
 def test_whoever_leaves_frees_the_slot_in_every_phase(demo_model: ModelFile, tmp_path: Path) -> None:
+    """Within three seconds, by the engine's own clock: what processor time it has had, on one thread."""
+
     async def act() -> None:
         async with box(demo_model, tmp_path, slots=1) as one:
             measured = await ask(one.dispatcher, request("warm", words=30))
@@ -186,20 +195,53 @@ def test_whoever_leaves_frees_the_slot_in_every_phase(demo_model: ModelFile, tmp
             await asyncio.gather(queued, return_exceptions=True)
             assert not one.dispatcher.snapshot().state.waiting
             assert one.busy == 1
-            await decoding.__aexit__(None, None, None)  # in decode: far from 900 tokens
+            engine = psutil.Process(one.engines[0].pid)
+            left = worked(engine)
+            await decoding.__aexit__(None, None, None)  # in decode, before anything was read: far from 900 tokens
             await one.until(lambda: not one.busy)
-            prefill = asyncio.create_task(ask(one.dispatcher, request("c", words=300)))
-            await one.until(lambda: one.busy == 1)
-            await asyncio.sleep(0.2)
+            assert worked(engine) - left < 3
+            async with one.dispatcher.send(request("warm", tokens=900, words=30)) as streaming:
+                chunks = streaming.chunks()
+                for _ in range(3):
+                    await anext(chunks)
+                left = worked(engine)
+            await one.until(lambda: not one.busy)
+            assert worked(engine) - left < 3
+            begun = worked(engine)
+            prefill = asyncio.create_task(ask(one.dispatcher, request("c", words=450)))
+            await one.until(lambda: worked(engine) - begun > 0.2)
+            left = worked(engine)
             prefill.cancel()
             await asyncio.gather(prefill, return_exceptions=True)
             assert one.busy == 1  # the engine has not noticed yet, so nobody else is sent there
             await one.until(lambda: not one.busy)
-            after = await ask(one.dispatcher, request("c", words=300))
+            assert worked(engine) - left < 3
+            after = await ask(one.dispatcher, request("c", words=450))
             assert after.cached is not None
             assert after.computed is not None
             assert after.cached < after.computed + after.cached - 128  # it was given up before its end
             assert measured.generated == 4
+
+    run(act)
+
+
+def test_whoever_leaves_while_the_model_loads_reaches_no_engine(demo_model: ModelFile, tmp_path: Path) -> None:
+    async def act() -> None:
+        engine = Engine(EngineSettings(context=512, slots=1, cache_ram_mib=0), demo_model, tmp_path)
+        dispatcher = Dispatcher("the box", [EngineBackend(engine)], load_seconds=30)
+        loading = asyncio.create_task(engine.start())
+        early = asyncio.create_task(ask(dispatcher, request("early")))
+        while not dispatcher.snapshot().state.waiting:
+            await asyncio.sleep(0)
+        assert engine.state.phase == "loading"
+        early.cancel()
+        await asyncio.gather(early, return_exceptions=True)
+        assert not dispatcher.snapshot().state.waiting
+        await loading
+        assert (await ask(dispatcher, request("late", words=20))).cached == 0  # nothing was computed before
+        assert [slot.agent for slot in dispatcher.snapshot().state.slots] == ["late"]
+        await dispatcher.close()
+        await engine.stop()
 
     run(act)
 
