@@ -217,7 +217,6 @@ def serving(subject: Subject, fleet: Fleet, model: ModelFile, context: int) -> I
 
 
 def wait_until_ready(port: int) -> None:
-    from urllib.error import HTTPError
     from urllib.request import urlopen
 
     for _ in range(600):
@@ -225,7 +224,7 @@ def wait_until_ready(port: int) -> None:
             with urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as response:
                 if response.status == 200:
                     return
-        except HTTPError:
+        except OSError:  # not ready, or too busy to say so
             pass
         time.sleep(0.1)
     raise TimeoutError("the gateway's engine did not become ready")

@@ -171,6 +171,25 @@ def test_an_engine_whose_answer_to_the_canary_changed_is_loaded_anew_and_says_wh
     assert all("its canary prompt with" in reason and "instead of 'Caturday'" in reason for reason in reasons)
 
 
+def test_an_embedding_engine_whose_vector_of_the_canary_changed_is_loaded_anew(
+    demo_model: ModelFile, tmp_path: Path
+) -> None:
+    now = [0.0]
+
+    async def act(engine: Engine) -> None:
+        known = engine.canary.reference
+        assert isinstance(known, tuple)
+        assert len(known) == 576
+        engine.canary = Canary(known[::-1])
+        while engine.restarts == 0:
+            now[0] += 60
+            await asyncio.sleep(0.01)
+        assert engine.canary.judge(known, just_loaded=False) == (engine.canary, None)  # two loads agreed
+
+    watched = SETTINGS.model_copy(update={"canary_seconds": 30.0, "embeddings": True})
+    on_engine(demo_model, tmp_path, act, watched, clock=lambda: now[0])
+
+
 def test_a_quantised_kv_cache_takes_a_little_more_than_half_the_bytes(demo_model: ModelFile, tmp_path: Path) -> None:
     written: list[int] = []
 

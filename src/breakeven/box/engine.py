@@ -23,8 +23,8 @@ import msgspec
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError
 
+from breakeven.box import canary as canaries
 from breakeven.box.cache_size import CacheSize, PromptDemand
-from breakeven.box.canary import REQUEST as CANARY_REQUEST
 from breakeven.box.canary import Canary
 from breakeven.box.engine_child import GPU_BATCH, ChildConfig, Failed, Ready, Report
 from breakeven.box.engine_fit import cache_size, kv_bytes_per_token, why_no_room
@@ -273,7 +273,7 @@ class Engine:
         assert self._child is not None  # noqa: S101  launched by the caller
         ended = asyncio.create_task(self._child.wait())
         missed, asked = 0, self._clock()
-        canary_every = inf if self._settings.embeddings else self._settings.canary_seconds or inf
+        canary_every = self._settings.canary_seconds or inf
         try:
             while not (await asyncio.wait({ended}, timeout=self._supervision.check_every))[0]:
                 missed = 0 if await self.answers() else missed + 1
@@ -312,16 +312,20 @@ class Engine:
         self.canary = canary
         return fault
 
-    async def _canary_answer(self) -> str | None:
+    async def _canary_answer(self) -> canaries.Answer | None:
         assert self._client is not None  # noqa: S101  built by start()
         limit = timedelta(seconds=self._supervision.canary_timeout)
-        request = self._client.post(f"{self._address}/completion").bearer_auth(self.key).timeout(limit)
+        embeds = self._settings.embeddings
+        path, question = ("/v1/embeddings", canaries.TEXT) if embeds else ("/completion", canaries.REQUEST)
+        request = self._client.post(f"{self._address}{path}").bearer_auth(self.key).timeout(limit)
         try:
-            response = await request.body_json(dict(CANARY_REQUEST)).build().send()
+            response = await request.body_json(dict(question)).build().send()
             answer = await response.json()
         except RequestError:
             return None
-        return answer["content"] if response.status == HTTPStatus.OK else None
+        if response.status != HTTPStatus.OK:
+            return None
+        return canaries.vector(answer["data"][0]["embedding"]) if embeds else answer["content"]
 
     async def _serves_calls(self) -> bool:
         try:
@@ -336,7 +340,7 @@ class Engine:
             self._address = await self._load()
             _, properties = await self._get("/props")
             self.context = properties["default_generation_settings"]["n_ctx"]
-            if self._settings.canary_seconds is not None and not self._settings.embeddings:
+            if self._settings.canary_seconds is not None:
                 fault = await self._canary_fault(just_loaded=True)
                 if fault is not None:
                     raise EngineUnavailable(fault, remedy=f"Its log is {self.log.path}.")
