@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from dbos._sys_db import SystemDatabase
+from sqlalchemy.exc import OperationalError
 from tests.agents.conftest import Desk
 
 from breakeven.agents import history, runs
@@ -160,6 +162,27 @@ def test_an_item_whose_worker_closed_under_it_is_no_dead_letter(desk: Desk) -> N
     assert desk.states("slow") == {"working": 1}
     desk.worker(app.members).run(until_idle=True)
     assert desk.states("slow") == {"done": 1}
+
+
+@pytest.mark.parametrize("fails", ["record_operation_result", "update_workflow_outcome"])
+def test_an_item_goes_on_when_the_database_failed_under_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    app, does = App(), getattr(SystemDatabase, fails)
+    blocking(app, "skip")
+    failures = [OperationalError("", {}, Exception("the disk is gone"))]
+
+    def failing_once(self: SystemDatabase, *arguments: Any, **more: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return does(self, *arguments, **more)
+
+    monkeypatch.setattr(SystemDatabase, fails, failing_once)
+    desk.enqueue("slow", "x")
+    desk.wake(app)
+    assert not failures
+    assert desk.states("slow") == {"done": 1}
+    assert len({call.key for call in desk.oracle.calls}) == 2
 
 
 def test_a_scheduled_agent_wakes_by_itself_and_in_time(desk: Desk) -> None:

@@ -62,6 +62,7 @@ class Engine:
         self._item_workflow: Callable[..., Any]
         self._branch_workflow: Callable[..., Any]
         self._source: SQLAlchemyDatasource
+        self._interrupted: set[str] = set()
 
     def start(self) -> None:
         """Open the engine's tables and begin to take up recovered work."""
@@ -110,6 +111,7 @@ class Engine:
         except faults.DBOSWorkflowConflictIDError:
             return Ended("lost")
         except DBAPIError:
+            self._interrupted.add(item.workflow)
             raise
         except Exception as error:  # noqa: BLE001 - whatever an agent's code raises ends its item, not the fleet
             known = as_agent_error(error)
@@ -120,6 +122,10 @@ class Engine:
     def _going(self, item: Item) -> WorkflowHandle[Any]:
         """The attempt under way: begun, gone on with, or at work already."""
         workflow, step = item.workflow, max(1, item.from_step or 1)
+        if workflow in self._interrupted and (found := DBOS.get_workflow_status(workflow)) is not None:
+            self._go_on(workflow, found.status)
+            self._interrupted.discard(workflow)
+            return DBOS.retrieve_workflow(workflow)
         if item.from_step is None and not item.continues:
             with SetWorkflowID(workflow):
                 return DBOS.start_workflow(self._item_workflow, item.agent, _document(item))
@@ -134,6 +140,13 @@ class Engine:
         if item.continues and found.status == "ERROR":
             self._rewind(workflow, step)
         return DBOS.retrieve_workflow(workflow)
+
+    def _go_on(self, workflow: str, status: str) -> None:
+        """Take up an attempt that the database failed under, and whose end, if it has one, says no more than that."""
+        if status == "ERROR":
+            self._rewind(workflow, self._next_step(workflow))
+        elif status == "PENDING":
+            DBOS.resume_workflow(workflow, queue_name=RECOVERY_QUEUE)
 
     def _rewind(self, workflow: str, step: int) -> None:
         """Let a workflow that was deferred go on where it was, parts of it first."""
