@@ -158,7 +158,7 @@ def test_a_call_that_the_house_takes_over_keeps_its_deadline(
     settings = document(sim, budgets={"dollar": {"usd": "0.00", "on_exhausted": "local"}})
     settings["providers"]["house"] = {"base_url": fake.url}
     settings["models"]["local"] = {"provider": "house", "model": "gated"}
-    settings["tasks"] = {"tag": {"models": ["frontier"], "deadline_seconds": 0.3}}
+    settings["tasks"] = {"tag": {"models": ["frontier"], "deadline_seconds": 1.0}}
     gateway = serve(settings, KEY)
     with pytest.raises(openai.InternalServerError) as late:
         gateway.client().chat.completions.create(**{**ASKED, "model": "task:tag"})
