@@ -77,6 +77,7 @@ class Engine:
                 "serializer": JsonRecords(),
                 "log_level": "CRITICAL",
                 "use_listen_notify": False,
+                "notification_listener_polling_interval_sec": POLL_SECONDS,  # its thread is waited for when we leave
             }
         )
 
