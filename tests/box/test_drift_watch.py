@@ -85,6 +85,14 @@ def test_a_slowdown_is_told_once_when_it_begins_and_once_when_it_is_over(caplog:
     assert caplog.messages[1:] == ["CPU contention of engine/llama is over: calls take as long as usual"]
 
 
+def test_causes_that_alternate_are_told_of_at_most_once_in_five_minutes(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+    for turn in range(40):
+        desk.pass_time(40, slower=2.0, strain=Strain(cpu_share=1.0 if turn % 2 else 0.0))
+    causes = [message for message in caplog.messages if "as long as usual" in message]
+    assert len(causes) <= 1 + 40 * 40 / RECENT_SECONDS
+
+
 def test_a_strain_without_slow_calls_and_slow_calls_of_the_cloud_are_no_matter() -> None:
     desk = Desk()
     desk.pass_time(20 * 60, strain=SWAPPING)

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
-from breakeven.box.drift import Baseline, Drift, Strain, Timing, find_drift
+from breakeven.box.drift import Baseline, Cause, Drift, Strain, Timing, find_drift
 from breakeven.box.timings import MOST_AT_ONCE, timing_of
 from breakeven.ledger.records import Call
 from breakeven.units import Seconds
@@ -92,6 +92,8 @@ class _Seen:
     recent: deque[Timing]
     drift: Drift | None = None
     seen_at: Seconds = 0.0
+    told: Cause | None = None
+    told_at: Seconds = 0.0
 
 
 class DriftWatch:
@@ -181,7 +183,9 @@ class DriftWatch:
         before = seen.drift
         if found is not None:
             seen.drift, seen.seen_at = found, now
-            if before is None or before.cause is not found.cause:
+            another = found.cause is not seen.told and now - seen.told_at >= RECENT_SECONDS
+            if before is None or another:  # causes that alternate are not told of each time
+                seen.told, seen.told_at = found.cause, now
                 log.warning("%s of %s, %s: %s. %s", target[1], target[0], found.cause, found.says, found.action)
         elif before is not None and now - seen.seen_at >= ENDED_SECONDS:
             seen.drift = None
