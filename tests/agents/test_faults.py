@@ -98,9 +98,8 @@ def test_a_gateway_killed_in_the_middle_of_calls(tmp_path: Path, start: Callable
     assert 1 <= possibly_billed <= KILLS * PARALLEL
     assert completed + possibly_billed == len(attempts)
     assert completed <= billed <= completed + possibly_billed, "every call that was invoiced is in the books"
-    assert ITEMS * CALLS_AN_ITEM <= billed <= ITEMS * CALLS_AN_ITEM + possibly_billed, (
-        "paid twice is at most what was under way at a kill"
-    )
+    # One whose answer was booked but not yet kept for its key is paid twice as well, and completed twice in the books.
+    assert ITEMS * CALLS_AN_ITEM <= billed <= ITEMS * CALLS_AN_ITEM + KILLS * PARALLEL, "at most what was in flight"
 
 
 @pytest.mark.engine
