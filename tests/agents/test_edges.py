@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,17 @@ def test_rows_of_a_query_become_items_once_from_a_cursor(desk: Desk, tmp_path: P
     desk.wake(fleet(tmp_path, query))
     assert asked(desk) == ["eleven", "nine", "ten"]
     other.dispose()
+
+
+def test_a_file_whose_name_is_no_text_is_an_item_like_the_others(desk: Desk, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / os.fsdecode(b"caf\xe9.txt")).write_text("latin")
+    (inbox / "tea.txt").write_text("plain")
+    sink = f'[sink]\nkind = "folder"\npath = "{tmp_path}/out"\nname = "{{{{ item.name }}}}"\ncontent = "{{{{ a }}}}"\n'
+    desk.wake(fleet(tmp_path, f'kind = "folder"\npath = "{inbox}"', sink))
+    assert asked(desk) == ["latin", "plain"]
+    assert desk.states("edge") == {"done": 2}
 
 
 def test_elements_of_a_page_become_items_once(desk: Desk, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
+from tests.agents.conftest import Desk, Oracle
 from tests.agents.killed import (
     CALLS_AN_ITEM,
     PATIENCE_SECONDS,
@@ -24,6 +25,9 @@ from tests.agents.killed import (
 )
 from tests.agents.test_kills import ITEMS, KILLS, desk, paid
 
+from breakeven.agents import database, dead
+from breakeven.agents.app import App
+from breakeven.agents.context import Context
 from breakeven.agents.database import items, workers
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -106,3 +110,22 @@ def test_workers_share_the_work_and_come_and_go(
             )
             assert connection.scalar(sa.select(sa.func.count()).select_from(RESULTS)) == number
         engine.dispose()
+
+
+def test_what_postgresql_cannot_keep_makes_a_dead_letter_and_holds_nobody_up(tmp_path: Path, postgres_url: str) -> None:
+    engine, app = database.connect(postgres_url, tmp_path), App()
+    database.migrate(engine)
+    fleet = Desk(engine, Oracle())
+
+    @app.agent("raw", retries=0)
+    def raw(ctx: Context, item: str) -> None:
+        if item == "bad":
+            raise ValueError("byte \0 at 7")
+        ctx.step(lambda: "nul \0 and half \ud800 a pair", name="echo")
+
+    fleet.enqueue("raw", "bad", "good")
+    fleet.wake(app)
+    assert fleet.states("raw") == {"dead": 1, "done": 1}
+    with engine.connect() as connection:
+        assert [letter.error for letter in dead.dead_letters(connection)] == ["ValueError: byte \\u0000 at 7"]
+    engine.dispose()

@@ -15,6 +15,7 @@ from tests.agents.conftest import Desk
 from breakeven.agents import dead, history
 from breakeven.agents.app import App, load_folder
 from breakeven.agents.context import Context
+from breakeven.agents.queue import New
 from breakeven.errors import InputError, ItemDeferred, ItemRejected
 
 
@@ -295,6 +296,33 @@ def test_a_failing_agent_does_not_stop_the_others(desk: Desk, tmp_path: Path) ->
         state, _, error = history.last_runs(connection)["no-source"]
     assert state == "failed"
     assert "is no folder" in str(error)
+
+
+def test_a_source_that_shows_what_no_queue_can_hold_fails_its_run_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App()
+
+    @app.agent("odd", source={"kind": "http", "url": "http://127.0.0.1:9"})
+    def odd(ctx: Context, item: Any) -> None: ...
+
+    @app.agent("fine")
+    def fine(ctx: Context, item: Any) -> None: ...
+
+    showing: list[Any] = [object()]
+    monkeypatch.setattr(
+        "breakeven.agents.sources.look",
+        lambda source, *_: ([New(one) for one in showing if source.kind == "http"], None),
+    )
+    desk.enqueue("fine", 1)
+    desk.wake(app)
+    with desk.engine.connect() as connection:
+        found = {agent: (state, error) for agent, (state, _, error) in history.last_runs(connection).items()}
+    assert found["fine"] == ("done", None)
+    assert found["odd"] == ("failed", "Object of type object is not JSON serializable")
+    showing[:] = ["half a \ud800 pair"]
+    desk.wake(app)
+    assert (desk.states("fine"), desk.states("odd")) == ({"done": 1}, {"done": 1})
 
 
 def test_a_declared_agent_from_folder_to_table(desk: Desk, tmp_path: Path) -> None:

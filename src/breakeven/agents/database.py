@@ -11,7 +11,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from breakeven.errors import AgentError, ConfigError
 from breakeven.ledger import revisions
@@ -161,6 +170,21 @@ def migrate(engine: Engine) -> None:
                 f"the agents' database has a schema that this version does not know ({error})",
                 remedy="Use the version of breakeven that wrote it, or a newer one.",
             ) from error
+
+
+def heals(error: DBAPIError) -> bool:
+    """Whether the same statement may succeed later: the database was away, locked or in conflict, and not given what it
+    cannot keep."""
+    return not isinstance(error, DataError | IntegrityError | NotSupportedError | ProgrammingError)
+
+
+def storable(text: str) -> str:
+    r"""Text that every database keeps: NUL and halves of surrogate pairs are written out, as JSON would.
+
+    >>> storable("a\0b\ud800c")
+    'a\\u0000b\\ud800c'
+    """
+    return text.replace("\0", "\\u0000").encode("utf-8", "backslashreplace").decode()
 
 
 def url_of(engine: Engine) -> str:

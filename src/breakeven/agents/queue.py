@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine, Row
 
-from breakeven.agents.database import items
+from breakeven.agents.database import items, storable
 
 Origin: TypeAlias = Literal["queue", "source", "tick"]
 OPEN = ("assigned", "working")
@@ -82,8 +82,8 @@ def enqueue(connection: Connection, agent: str, new: Iterable[New], *, origin: O
         rows = [
             {
                 "agent": agent,
-                "key": item.key if item.key is not None else uuid.uuid4().hex,
-                "payload": json.dumps(item.payload, ensure_ascii=False),
+                "key": storable(item.key) if item.key is not None else uuid.uuid4().hex,
+                "payload": storable(json.dumps(item.payload, ensure_ascii=False)),
                 "origin": origin,
                 "state": "ready",
                 "priority": item.priority,

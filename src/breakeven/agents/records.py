@@ -7,6 +7,7 @@ from typing import Any
 
 from dbos import Serializer
 
+from breakeven.agents.database import storable
 from breakeven.errors import AgentError, ItemDeferred, ItemRejected
 
 FORMAT = "breakeven_json"
@@ -18,8 +19,8 @@ class JsonRecords(Serializer):
     def serialize(self, data: Any) -> str:
         """A value or an exception as text."""
         if isinstance(data, BaseException):
-            return json.dumps({"error": _error(data)}, ensure_ascii=False)
-        return json.dumps({"value": data}, ensure_ascii=False)
+            return storable(json.dumps({"error": _error(data)}, ensure_ascii=False))
+        return storable(json.dumps({"value": data}, ensure_ascii=False))
 
     def deserialize(self, serialized_data: str) -> Any:
         """The value, or an instance of the exception."""

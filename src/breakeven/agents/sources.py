@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from breakeven.agents import templates
+from breakeven.agents.database import storable
 from breakeven.agents.definition import FolderSource, HttpSource, Source, TableSource
 from breakeven.agents.queue import New
 from breakeven.config.secrets import read_secret
@@ -75,9 +76,9 @@ def _files(source: FolderSource) -> Iterator[New]:
         if len(raw) > source.most_bytes:
             raise AgentError(f"{path} has {len(raw):,} bytes; source.most_bytes = {source.most_bytes:,}")
         digest = hashlib.sha256(raw).hexdigest()[:16]
-        yield New(
-            {"path": str(path), "name": path.name, "text": raw.decode("utf-8", "replace")}, f"{path.name}:{digest}"
-        )
+        name = storable(path.name)
+        payload = {"path": storable(str(path)), "name": name, "text": raw.decode("utf-8", "replace")}
+        yield New(payload, f"{name}:{digest}")
 
 
 def _elements(source: HttpSource) -> list[New]:

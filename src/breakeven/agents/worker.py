@@ -221,16 +221,18 @@ class FleetWorker:
             self._engine.cancel(item.workflow)
 
     def _gather(self, run: Run, cursor: str | None) -> None:
-        agent = self._fleet[run.agent].agent
         try:
-            found, reached = sources.look(agent.source, cursor, self._db)
-        except DBAPIError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a source comes upon fails this run alone
+            self._bring_in(run, cursor)
+        except Exception as error:  # whatever a source comes upon fails this run alone
+            if isinstance(error, DBAPIError) and database.heals(error):
+                raise
             log.warning("%s: %s", run.id, error)
             with self._db.begin() as connection:
-                runs.end(connection, run.id, "failed", str(error))
-            return
+                runs.end(connection, run.id, "failed", database.storable(str(error)))
+
+    def _bring_in(self, run: Run, cursor: str | None) -> None:
+        agent = self._fleet[run.agent].agent
+        found, reached = sources.look(agent.source, cursor, self._db)
         now = self._clock()
         with self._db.begin() as connection:
             if agent.source is None:
@@ -303,7 +305,7 @@ class FleetWorker:
             if ended.outcome == "done":
                 kept = queue.settle(connection, item, self._me.id, "done", error=None, step=None)
             elif ended.outcome == "rejected" and error is not None:
-                at = {"from_step": ended.resume_at, "step": error.step, "error": str(error)}
+                at = {"from_step": ended.resume_at, "step": error.step, "error": database.storable(str(error))}
                 kept = queue.settle(connection, item, self._me.id, "dead", **at)
             elif ended.outcome in ("deferred", "cancelled"):
                 wait = getattr(error, "retry_after_seconds", 0.0)
@@ -314,7 +316,7 @@ class FleetWorker:
                     self._me.id,
                     not_before=self._clock() + wait,
                     step=ended.resume_at,
-                    why=why,
+                    why=database.storable(why),
                 )
             else:
                 return

@@ -63,7 +63,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(agents, name="agents")
 
 
-def init(folder: Path = typer.Argument(Path("agents"), help="Where to write.")) -> None:
+def init(folder: Path = typer.Argument(Path("agents"), help="Where to write."), as_json: bool = Json) -> None:
     """Write a folder with one agent to start from."""
     with console.reporting_errors():
         from importlib import resources
@@ -73,7 +73,11 @@ def init(folder: Path = typer.Argument(Path("agents"), help="Where to write.")) 
             raise InputError(f"{target} exists", remedy="Name another folder.")
         folder.mkdir(parents=True, exist_ok=True)
         target.write_bytes(resources.files("breakeven.agents").joinpath("triage.toml").read_bytes())
-        console.out.print(f"{target} written; breakeven agents enqueue triage '{{\"text\": …}}' gives it work.")
+        _say(
+            as_json,
+            {"written": str(target)},
+            f"{target} written; breakeven agents enqueue triage '{{\"text\": …}}' gives it work.",
+        )
 
 
 def run(
@@ -154,7 +158,7 @@ def enqueue(
     agent: str = Agent,
     payload: str | None = typer.Argument(None, help="The item as JSON; or `-` for one JSON document a line on input."),
     key: str | None = typer.Option(None, help="Name of the item: putting it in again under it changes nothing."),
-    priority: int = typer.Option(0, help="Higher goes first."),
+    priority: int = typer.Option(0, min=-(2**31), max=2**31 - 1, help="Higher goes first."),
     folder: Path | None = Folder,
     config: Path | None = Config,
     as_json: bool = Json,
@@ -224,14 +228,17 @@ def replay(
         _say(as_json, {"item": item, "from": from_step}, f"item {item} waits for its agent to wake")
 
 
-def budgets(folder: Path | None = Folder, config: Path | None = Config) -> None:
+def budgets(folder: Path | None = Folder, config: Path | None = Config, as_json: bool = Json) -> None:
     """Print the configuration by which the gateway holds the budgets that agents declare."""
     with console.reporting_errors():
         from breakeven.agents.app import budgets_missing
 
         settings, fleet = _fleet(config, folder, [])
         missing = budgets_missing(fleet.members, settings.budgets)
-        sys.stdout.write(f"{missing}\n" if missing is not None else "")
+        if as_json:
+            console.print_json({"missing": missing})
+        else:
+            sys.stdout.write(f"{missing}\n" if missing is not None else "")
 
 
 def dead_list(agent: str | None = AnyAgent, config: Path | None = Config, as_json: bool = Json) -> None:
