@@ -384,17 +384,17 @@ class LedgerUnavailable(LedgerError):
     status = 503
 
 
+class RecordRejected(LedgerError):
+    """The database refuses a record for its content; trying again would not help."""
+
+    code = "record_rejected"
+
+
 class QueueUnavailable(BreakevenError):
     """Items cannot be put into the agents' queue for now."""
 
     code = "queue_unavailable"
     status = 503
-
-
-class RecordRejected(LedgerError):
-    """The database refuses a record for its content; trying again would not help."""
-
-    code = "record_rejected"
 
 
 class ModelFileError(BreakevenError):

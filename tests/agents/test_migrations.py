@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from tests.agents.conftest import Desk, Oracle
 
 import breakeven.agents.migrations
-from breakeven.agents import database
+from breakeven.agents import database, runs
 from breakeven.agents.app import App
 from breakeven.agents.context import Context
 from breakeven.config import LedgerSettings
@@ -65,6 +65,9 @@ def test_a_queue_from_before_there_were_revisions_is_worked_off(engine: Engine) 
     with engine.begin() as connection:
         for statement in UNVERSIONED:
             connection.exec_driver_sql(statement.replace("{identity}", identity).replace("{double}", double))
+    database.migrate(engine)
+    with engine.connect() as connection:
+        assert runs.takers(connection) == {"triage": True}, "nobody has said yet that it takes none"
     desk, app = Desk(engine, Oracle()), App()
 
     @app.agent("triage")

@@ -154,7 +154,7 @@ class Spans(Untraced):
         from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
         chain = call.labels.get("chain", "")
-        within = self._at_work.get(chain) or self._run_of(chain)
+        within = self._at_work.get(chain) or (self._run_of(chain) if chain else _context(None))
         request = {
             "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": "openai",  # the dialect that is spoken, until the answer says who gave it

@@ -14,6 +14,7 @@ from breakeven.errors import (
     BudgetExhausted,
     EngineUnavailable,
     LedgerUnavailable,
+    QueueUnavailable,
     RateExceeded,
     RateLimited,
 )
@@ -102,7 +103,7 @@ def error_headers(error: BreakevenError) -> Headers:
     retry_after: float | None = None
     if isinstance(error, RateLimited | BudgetExhausted | RateExceeded):
         retry_after = error.retry_after_seconds
-    elif isinstance(error, EngineUnavailable | LedgerUnavailable):
+    elif isinstance(error, EngineUnavailable | LedgerUnavailable | QueueUnavailable):
         retry_after = 1
     return [] if retry_after is None else [(b"retry-after", str(ceil(retry_after)).encode())]
 
