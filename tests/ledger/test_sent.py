@@ -11,12 +11,17 @@ from tests.gateway.conftest import END_OF_TIME
 from breakeven import config
 from breakeven.errors import LedgerUnavailable
 from breakeven.ledger.drain import recover
+from breakeven.ledger.journal import Journal
 from breakeven.ledger.ledger import JOURNAL_FOLDER, Ledger
 from breakeven.ledger.records import Attempt, Call, Durations
 from breakeven.ledger.sent import SEGMENT_BYTES, SUFFIX, SentNotes
 from breakeven.ledger.store import Store
 
 SETTINGS = config.LedgerSettings()
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def attempt(number: int, error: str | None = None) -> Attempt:
@@ -75,6 +80,16 @@ def test_the_next_gateway_books_what_was_under_way(tmp_path: Path) -> None:
     expect_one_of_each(tmp_path)
 
 
+def test_a_full_disk_keeps_the_notes_for_the_start_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_one_of_each(tmp_path)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Journal, "append", full)
+        Ledger.open(SETTINGS, tmp_path).close()
+    Ledger.open(SETTINGS, tmp_path).close()
+    expect_one_of_each(tmp_path)
+
+
 def test_so_does_a_statement(tmp_path: Path) -> None:
     leave_one_of_each(tmp_path)
     store = Store.open(SETTINGS, tmp_path)
@@ -111,10 +126,6 @@ def test_notes_take_little_room_however_many_calls_there_are(tmp_path: Path) -> 
 
 def test_a_call_that_cannot_be_noted_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger.open(SETTINGS, tmp_path)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(SentNotes, "note", full)
     with pytest.raises(LedgerUnavailable, match="No space left"):
         ledger.sending(call("x", attempt(1, "gateway_killed")))

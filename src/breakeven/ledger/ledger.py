@@ -312,8 +312,13 @@ def _book_interrupted(journal: Journal) -> bool:
     recorded after all keep their record, since it comes first."""
     found = False
     for segment, records in left_behind(journal.folder):
-        for record in records:
-            journal.append(record)
-            found = True
-        segment.delete()
+        try:
+            for record in records:
+                journal.append(record)
+                found = True
+        except OSError as error:
+            logger.error("what was under way when a process was killed waits for the next start: %s", error.strerror)
+            segment.release()
+        else:
+            segment.delete()
     return found
