@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -20,6 +22,8 @@ from sqlalchemy.exc import OperationalError
 from tests.agents.conftest import Desk
 from tests.fakes import cloud
 from tests.fakes.cloud import MINI
+from tests.fakes.web import Answer as Reply
+from tests.fakes.web import web
 from tests.gateway.conftest import run_gateway
 
 from breakeven.agents import database, runs
@@ -263,6 +267,32 @@ def test_the_gateways_spans_go_on_below_the_calls_of_agents(
         assert told["gen_ai.response.model"] == booked["gen_ai.response.model"]
         for count in ("input_tokens", "output_tokens"):
             assert told[f"gen_ai.usage.{count}"] == booked[f"gen_ai.usage.{count}"] > 0
+
+
+def test_the_command_sends_spans_to_the_collector_of_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    agent = "from breakeven.agents.app import App\napp = App()\n@app.agent('tick')\ndef tick(ctx): ...\n"
+    (tmp_path / "agents" / "tick.py").write_text(agent)
+    (tmp_path / "breakeven.toml").write_text("[agents]\ntraces = true\n")
+    command = [sys.executable, "-m", "breakeven", "agents", "run", "--wake", "--until-idle", "--json"]
+    with web(lambda _: Reply()) as collector:
+        environment = {
+            **os.environ,
+            "BREAKEVEN_HOME": str(tmp_path / "home"),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+        }
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        [sent] = [ExportTraceServiceRequest.FromString(asked.body) for asked in collector.asked]
+    [resource] = sent.resource_spans
+    service = {each.key: each.value.string_value for each in resource.resource.attributes}["service.name"]
+    [scope] = resource.scope_spans
+    item, workflow = sorted(scope.spans, key=lambda span: span.name)
+    assert (service, item.name, workflow.name) == ("breakeven-agents", "invoke_agent tick", "invoke_workflow tick")
+    assert (item.trace_id, item.parent_span_id) == (workflow.trace_id, workflow.span_id)
 
 
 def test_an_answer_that_was_given_before_is_not_counted_again() -> None:
