@@ -167,7 +167,7 @@ def wish(number: int, rng: random.Random) -> Wish:
 
 
 def configuration(sim: SimulatedCloud, house: SimulatedCloud) -> dict[str, Any]:
-    common = {"locality": "remote", "catalog": "sim", "stall_seconds": 0.5, "first_byte_seconds": 5}
+    common = {"locality": "remote", "catalog": "sim", "stall_seconds": 2, "first_byte_seconds": 10}
     openai = {**common, "base_url": f"{sim.url}/v1", "responses": True}
 
     def price(model: str) -> dict[str, str]:
@@ -240,7 +240,7 @@ def test_the_books_agree_with_the_invoices(tmp_path: Path) -> None:
     found = reconcile(done.calls, done.lines)
     assert found.unaccounted == []
     assert found.overbooked == []
-    assert all(attempt.outcome in ("failed", "client_left") for attempt in found.unbilled)
+    assert [attempt for attempt in found.unbilled if attempt.outcome not in ("failed", "client_left")] == []
     assert min(found.agreed[name] for name in KEYS) > 100
     for name, secret in KEYS.items():
         owed = [total for total in done.totals if total["key"] == key_name(secret)]
