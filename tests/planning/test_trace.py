@@ -1,8 +1,8 @@
 import json
 import random
-from dataclasses import replace
 from decimal import Decimal
 
+import msgspec
 import numpy as np
 import pytest
 from tests.planning.conftest import ON, ROWS, FixedPrices, rates
@@ -151,7 +151,7 @@ def test_distinct_requests_priced_once_give_the_exact_sum_of_all_calls(small_tra
         for i, o in zip(trace.input_tokens.tolist(), trace.output_tokens.tolist(), strict=True)
     ]
 
-    known = TokenColumns.of([replace(call, cache_known=True) for call in trace.tokens.counts()])
+    known = TokenColumns.of([msgspec.structs.replace(call, cache_known=True) for call in trace.tokens.counts()])
     assert price_columns(known, listed).usd == sum(each, Decimal(0))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,7 +104,7 @@ def test_a_tasks_own_label_binds_even_when_the_call_says_otherwise() -> None:
 
 
 def test_a_task_labels_what_nobody_else_has_labelled() -> None:
-    undeclared = replace(call("task:work", label="local_only"), label_source="policy.default_data")
+    undeclared = msgspec.structs.replace(call("task:work", label="local_only"), label_source="policy.default_data")
 
     assert aliases(plan(undeclared, task(data="shareable"), STATES)) == ["local", "frontier"]
 

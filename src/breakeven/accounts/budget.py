@@ -15,6 +15,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias, cast
 
+import msgspec
+
 from breakeven.config import BudgetSettings, KeySettings
 from breakeven.config.accounts import BUDGET_AMOUNT
 from breakeven.errors import BudgetExhausted, InputError
@@ -125,8 +127,7 @@ def _window(per: Period, day: int) -> Window:
     return Window(f"{first:%Y-%m}", first.timestamp(), following.timestamp())
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(msgspec.Struct, frozen=True):
     """What a budget's window has seen, in USD.
 
     Attributes:
@@ -169,8 +170,7 @@ class Line:
         object.__setattr__(self, "key", (self.budget.name, self.budget.scope, self.window.name))
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """Money held for one attempt.
 
     Attributes:

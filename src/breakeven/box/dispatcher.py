@@ -17,6 +17,8 @@ from itertools import count
 from math import inf, isfinite
 from typing import Any
 
+import msgspec
+
 from breakeven.box.backend import BoxBackend, SlotAccess
 from breakeven.box.cache_size import PromptDemand
 from breakeven.box.engine_reply import EngineReply
@@ -177,7 +179,7 @@ class Dispatcher:
                 await self._make_ready(start)
                 pins = backend.abilities.pins and work.generates
                 body = work.body_for_slot(start.slot) if pins else request.body
-                sent = replace(request, body=body, silence_seconds=patience)
+                sent = msgspec.structs.replace(request, body=body, silence_seconds=patience)
                 async with backend.send(sent) as answer:
                     begun = EngineReply(answer)
                     await begun.begin()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -97,7 +96,7 @@ class ServerBackend:
                 body = _encode({**_decode(request.body), "model": self._model})
             except msgspec.DecodeError:
                 body = request.body
-            request = replace(request, body=body)
+            request = msgspec.structs.replace(request, body=body)
         return self._provider.send(request)
 
     async def close(self) -> None:

@@ -161,7 +161,7 @@ def _facts(settings: Settings, body: bytes, task: str | None, label: str | None)
     )
     if "messages" not in document:
         return facts
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     request = parse_request("anthropic" if "system" in document else "openai", body)
     return replace(

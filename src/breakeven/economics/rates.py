@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
+
 from breakeven.economics.tokens import TokenCounts
 from breakeven.units import TOKENS_PER_MILLION, ZERO_USD
 
@@ -75,8 +77,7 @@ class Rates:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCost:
+class TokenCost(msgspec.Struct, frozen=True):
     """The dollars of one call by class, unrounded."""
 
     uncached_input: Decimal = ZERO_USD

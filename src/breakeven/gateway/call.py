@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import cast
 
+import msgspec
+
 from breakeven.accounts.budget import UNBUDGETED, Reservation, Spender
 from breakeven.accounts.keys import Caller
 from breakeven.accounts.responses import response_key
@@ -50,8 +52,7 @@ class Door:
     dialect: Dialect
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(msgspec.Struct, frozen=True):
     """What came in at a door.
 
     Attributes:

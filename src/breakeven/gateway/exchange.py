@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+import msgspec
 
 from breakeven.box.occupancy import Occupancy
 from breakeven.economics.tokens import TokenCounts
@@ -56,8 +57,7 @@ class Counted(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """When a call arrived: on the wall clock for the books, on the monotonic one for durations."""
 
     unix: float
@@ -147,7 +147,7 @@ class Exchange:
         if read.usage is None:
             return estimate, "estimate"
         # Cut short: the prompt was counted at the start, the output by what had arrived.
-        return replace(read.usage, output=max(read.usage.output, estimate.output)), "estimate"
+        return msgspec.structs.replace(read.usage, output=max(read.usage.output, estimate.output)), "estimate"
 
     def _durations(self, total: float, timings: EngineTimings | None) -> Durations:
         queue = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, get_args
+
+import msgspec
 
 from breakeven.accounts.keys import Caller
 from breakeven.errors import MalformedBody
@@ -16,8 +17,7 @@ Word = TypeVar("Word", bound=str)
 MAX_LABEL_CHARACTERS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
+class Labels(msgspec.Struct, frozen=True):
     """A call's labels, each ``None`` where nobody gave one.
 
     Attributes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
+
+import msgspec
 
 from breakeven.catalog.prices import PriceBook, PriceRow
 from breakeven.economics.local import BoxCost, LocalCost, local_cost
@@ -38,8 +39,7 @@ class Energy(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Observation:
+class Observation(msgspec.Struct):
     """What the gateway saw of one attempt.
 
     Attributes:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeAlias
 
+import msgspec
+
 from breakeven.accounts.accounts import Accounts
 from breakeven.accounts.budget import Spender
 from breakeven.config import Capability, Settings, TaskSettings
@@ -116,7 +118,7 @@ class Planner:
         spenders = [self._spender(route, labels, tried.task) for route in known]
         if not any(self._accounts.falls_back(spender) for spender in spenders):
             return None
-        facts = replace(facts, model=LOCAL, task=None)
+        facts = msgspec.structs.replace(facts, model=LOCAL, task=None)
         entitled = terms(facts, self._settings.policy, self._settings.all_tasks, self._table.names)
         again = plan(facts, self._settings, [self._state(self._table.find(LOCAL), facts, labels, entitled)])
         reason = f"the budget for {', '.join(refused)} is spent"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
+import msgspec
 import numpy as np
 
 from breakeven.catalog.machines import Machine, find_machine
@@ -195,7 +196,9 @@ def _bucket_ranges(bucket: UsageBucket, rates: Rates) -> tuple[PriceRange, Price
     if bucket.tokens is None:
         return None
     reasoning = 0 if bucket.tokens.reasoning is None else bucket.tokens.reasoning
-    closed = price_range(replace(bucket.tokens, cache_known=True, reasoning=reasoning), rates, calls=bucket.requests)
+    closed = price_range(
+        msgspec.structs.replace(bucket.tokens, cache_known=True, reasoning=reasoning), rates, calls=bucket.requests
+    )
     left_open = price_range(bucket.tokens, rates, calls=bucket.requests)
     return None if closed is None or left_open is None else (closed, left_open)
 

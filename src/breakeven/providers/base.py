@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import Literal, Protocol, TypeAlias
+
+import msgspec
 
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import Clearance
@@ -18,8 +20,7 @@ Availability: TypeAlias = Literal["ready", "loading", "gone"]
 Priority: TypeAlias = Literal["interactive", "agent", "batch"]
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
+class Hints(msgspec.Struct, frozen=True):
     """What a box may use to order its work; none of it reaches a server.
 
     Attributes:
@@ -45,8 +46,7 @@ def _heedless(_key: str) -> None:
     """What a caller that does not care which key is used is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderRequest:
+class ProviderRequest(msgspec.Struct, frozen=True):
     """What is sent to a server.
 
     Attributes:

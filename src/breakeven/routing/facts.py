@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from breakeven.config import Capability
 from breakeven.ledger.records import Locality
 from breakeven.privacy.clearance import Label
@@ -14,8 +16,7 @@ from breakeven.providers.base import Priority
 BreakerState: TypeAlias = Literal["closed", "open", "half_open"]
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
+class CallFacts(msgspec.Struct, frozen=True):
     """A call, before anything is decided.
 
     Attributes:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeAlias
 
+import msgspec
+
 from breakeven.errors import (
     BodyTooLarge,
     BreakevenError,
@@ -45,8 +47,7 @@ ELSEWHERE = (BodyTooLarge, BudgetRefused, ContextExceeded, DataStays, ModelNotFo
 NOT_FOUND = 404
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """An attempt whose answer is good: it has been sent, or ``answer`` is what is to be sent.
 
     Attributes:
@@ -57,8 +58,7 @@ class Delivered:
     tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GateFailed:
+class GateFailed(msgspec.Struct, frozen=True):
     """An attempt whose answer is whole but not good enough: which gate it failed and why; ``tokens`` as above."""
 
     gate: str
@@ -67,8 +67,7 @@ class GateFailed:
     tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """An attempt without a whole answer; ``begun`` when some of it has reached the caller."""
 
     error: BreakevenError
@@ -79,16 +78,14 @@ class Failed:
 Ended: TypeAlias = Delivered | GateFailed | Failed
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """What an attempt is told: its number within the call, from 1, and the seconds left to the deadline."""
 
     number: int
     seconds_left: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(msgspec.Struct, frozen=True):
     """One attempt in the history of a call."""
 
     number: int
@@ -96,8 +93,7 @@ class Tried:
     ended: Ended
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a call ended: as its last attempt did.
 
     Attributes:
