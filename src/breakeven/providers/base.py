@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import field
 from math import inf
 from typing import Literal, Protocol, TypeAlias
 
@@ -61,7 +60,7 @@ class ProviderRequest(msgspec.Struct, frozen=True):
 
     path: str
     body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     clearance: Clearance | None = None
     hints: Hints = NO_HINTS
     asked_with: Callable[[str], None] = _heedless
