@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from dbos._sys_db import SystemDatabase
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 from tests.agents.conftest import Desk
 
-from breakeven.agents import history, runs
+from breakeven.agents import history, queue, runs
 from breakeven.agents.app import App
 from breakeven.agents.context import Context
 from breakeven.agents.llm import Call
@@ -183,6 +184,35 @@ def test_an_item_goes_on_when_the_database_failed_under_it(
     assert not failures
     assert desk.states("slow") == {"done": 1}
     assert len({call.key for call in desk.oracle.calls}) == 2
+
+
+def test_what_the_database_gave_without_our_hearing_of_it_is_taken_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, claim, begin = App(), queue.claim, runs.begin
+    blocking(app, "skip")
+    lost = [OperationalError("", {}, Exception("the connection is gone")) for _ in range(2)]
+
+    def claiming(*arguments: Any) -> Any:
+        claimed = claim(*arguments)
+        if claimed and len(lost) == 1:
+            raise lost.pop()
+        return claimed
+
+    def beginning(connection: Connection, *arguments: Any) -> bool:
+        begun = begin(connection, *arguments)
+        if len(lost) > 1:
+            connection.commit()
+            raise lost.pop()
+        return begun
+
+    monkeypatch.setattr(queue, "claim", claiming)
+    monkeypatch.setattr(runs, "begin", beginning)
+    desk.enqueue("slow", "x")
+    desk.wake(app)
+    assert not lost
+    assert desk.states("slow") == {"done": 1}
+    assert endings(desk) == ["done"]
 
 
 def test_a_scheduled_agent_wakes_by_itself_and_in_time(desk: Desk) -> None:

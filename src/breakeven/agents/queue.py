@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, TypeAlias
@@ -165,6 +165,12 @@ def take_over(connection: Connection, dead: str) -> int:
         .values(state="assigned", worker=None, takeovers=items.c.takeovers + 1)
     )
     return connection.execute(update).rowcount
+
+
+def let_go(connection: Connection, worker: str, in_hand: Collection[int]) -> int:
+    """Let items be claimed again that a worker was given and never heard of. How many there were."""
+    mine = (items.c.state == "working", items.c.worker == worker, items.c.id.not_in(in_hand))
+    return connection.execute(sa.update(items).where(*mine).values(state="assigned", worker=None)).rowcount
 
 
 def open_items(connection: Connection, run: str) -> int:

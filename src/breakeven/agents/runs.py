@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
@@ -100,6 +101,12 @@ def take_over(connection: Connection, dead: str) -> None:
     """Let what a dead worker was gathering be begun again."""
     gathering = (runs.c.state == "gathering", runs.c.worker == dead)
     connection.execute(sa.update(runs).where(*gathering).values(state="waiting", worker=None))
+
+
+def let_go(connection: Connection, worker: str, in_hand: Collection[str]) -> None:
+    """Let runs be begun again that a worker was given and never heard of."""
+    mine = (runs.c.state == "gathering", runs.c.worker == worker, runs.c.id.not_in(in_hand))
+    connection.execute(sa.update(runs).where(*mine).values(state="waiting", worker=None))
 
 
 def end_finished(connection: Connection) -> None:

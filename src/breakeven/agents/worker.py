@@ -71,6 +71,8 @@ class FleetWorker:
         self._left = threading.Event()
         self._abandoned = False
         self._outage = False
+        self._unsure = False
+        self._in_hand: set[int | str] = set()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._swept_at = float("-inf")
 
@@ -98,6 +100,7 @@ class FleetWorker:
                         self._take_all()
                 except DBAPIError as error:
                     self._note_outage(error)
+                    self._unsure = True
                     time.sleep(LOOK_SECONDS)
                 if until_idle and idle:
                     break
@@ -151,6 +154,7 @@ class FleetWorker:
 
     def look(self) -> bool:
         """Do all that is to be done now. Whether there was nothing, and nothing is at work."""
+        self._let_go()
         self._take_over()
         self._spans.tell_runs()
         self._sweep()
@@ -211,7 +215,7 @@ class FleetWorker:
             if begun:
                 self._spans.begin_run(connection, run.agent, run.id)
         if begun:
-            self._submit(run.agent, lambda: self._gather(run, state.cursor))
+            self._submit(run.agent, run.id, lambda: self._gather(run, state.cursor))
 
     def _cancel(self, run: str) -> None:
         with self._db.begin() as connection:
@@ -256,12 +260,26 @@ class FleetWorker:
         if len(taken) < free:
             self._hungry.discard(name)  # until the next look
         for item in taken:
-            self._submit(name, lambda item=item: self._attend(item))  # type: ignore[misc]
+            self._submit(name, item.id, lambda item=item: self._attend(item))  # type: ignore[misc]
         return len(taken)
 
-    def _submit(self, name: str, work: Callable[[], None]) -> None:
+    def _let_go(self) -> None:
+        """After the database failed, give back what it may have given us without our hearing of it: what is ours by its
+        word and that we do not have in hand."""
+        if not self._unsure:
+            return
+        with self._count_lock:
+            in_hand = list(self._in_hand)
+        with self._db.begin() as connection:
+            queue.let_go(connection, self._me.id, [one for one in in_hand if isinstance(one, int)])
+            runs.let_go(connection, self._me.id, [one for one in in_hand if isinstance(one, str)])
+        self._unsure = False
+
+    def _submit(self, name: str, what: int | str, work: Callable[[], None]) -> None:
+        """Work on an item, by its number, or a run, by its id, in the pool."""
         with self._count_lock:
             self._at_work[name] = self._at_work.get(name, 0) + 1
+            self._in_hand.add(what)
 
         def guarded() -> None:
             try:
@@ -273,6 +291,7 @@ class FleetWorker:
             finally:
                 with self._count_lock:
                     self._at_work[name] -= 1
+                    self._in_hand.discard(what)
                 self._wake.set()
 
         self._pool.submit(guarded)
