@@ -26,9 +26,10 @@ from breakeven.economics.rates import PriceRange
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import ConfigError, LedgerError, RecordRejected
 from breakeven.ledger import database, schema
+from breakeven.ledger.paging import READ_PAGE
 from breakeven.ledger.records import Call, Durations, Money, UsageBucket
 from breakeven.ledger.rollup import DailyTotal, Rollup
-from breakeven.ledger.store import READ_PAGE, Store
+from breakeven.ledger.store import Store
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 12, 1)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from breakeven.economics.rates import PriceRange
 from breakeven.economics.tokens import TokenCounts
 from breakeven.ledger.records import Attempt, Call, Durations, Money, PriceProvenance, UsageBucket
-from breakeven.ledger.schema import MONEY_PARTS, RANGED_PARTS
+from breakeven.ledger.rollup import DailyTotal, ProvenanceCount
+from breakeven.ledger.schema import COUNTS, EXACT_SUMS, MONEY_PARTS, PROVENANCE_KEY, RANGED_PARTS, TOTAL_KEY
 
 LONGEST_ID = 512
 """Characters; an index entry of PostgreSQL must stay below 2.7 kB."""
@@ -111,6 +113,27 @@ def bucket_from_row(row: Mapping[str, Any]) -> UsageBucket:
         reference_model=row["reference_model"],
         reference_price=_provenance(row, "reference"),
     )
+
+
+def daily_total_from_row(row: Mapping[Any, Any]) -> DailyTotal:
+    """The total of a row of ``daily_totals``."""
+    return DailyTotal(
+        **{name: row[name] for name in (*TOTAL_KEY, "first_at", "last_at")},
+        counts={name: row[name] for name in COUNTS},
+        sums={name: row[name] for name in EXACT_SUMS},
+    )
+
+
+def provenance_counts_from_rows(rows: Iterable[Mapping[Any, Any]]) -> list[ProvenanceCount]:
+    """What rows of ``daily_provenance`` count, over all their days and origins."""
+    names = PROVENANCE_KEY[2:]
+    counted: Counter[tuple[str, ...]] = Counter()
+    for row in rows:
+        counted[tuple(row[name] for name in names)] += row["attempts"]
+    return [
+        ProvenanceCount(figure, subject, source, effective, snapshot, count)
+        for (figure, subject, source, effective, snapshot), count in sorted(counted.items())
+    ]
 
 
 def _token_columns(tokens: TokenCounts | None) -> dict[str, Any]:

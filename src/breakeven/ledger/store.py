@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from itertools import groupby
@@ -14,19 +12,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
 from breakeven.config.settings import LedgerSettings
-from breakeven.errors import LedgerError, LedgerUnavailable, RecordRejected
+from breakeven.errors import LedgerError
 from breakeven.ledger import database
+from breakeven.ledger.buckets import add_reports, latest_reports, read_buckets
 from breakeven.ledger.bulk import BulkInsert, Upserts
+from breakeven.ledger.faults import reporting_content, reporting_outages
+from breakeven.ledger.paging import READ_PAGE, pages
 from breakeven.ledger.records import IMPORTED, Call, UsageBucket, microseconds
 from breakeven.ledger.rollup import DailyTotal, ProvenanceCount, Rollup
-from breakeven.ledger.rows import attempt_row, bucket_from_row, bucket_row, call_from_rows, call_row
+from breakeven.ledger.rows import (
+    attempt_row,
+    call_from_rows,
+    call_row,
+    daily_total_from_row,
+    provenance_counts_from_rows,
+)
 from breakeven.ledger.schema import (
-    COUNTS,
-    EXACT_SUMS,
-    PROVENANCE_KEY,
     TOKEN_CLASSES,
     TOTAL_KEY,
     attempts,
@@ -35,15 +38,10 @@ from breakeven.ledger.schema import (
     daily_totals,
     usage_buckets,
 )
-from breakeven.ledger.spans import Span, overlap
 from breakeven.units import Tokens
 
 if TYPE_CHECKING:
     from breakeven.ledger.usage import UsagePart
-
-PROGRAM_LIMIT = "54"  # class of PostgreSQL's codes for a value that is too long for an index or a row
-LOOKUP_PAGE = 500
-READ_PAGE = 1000
 
 
 class Merged(NamedTuple):
@@ -87,7 +85,7 @@ class Store:
 
     def migrate(self) -> None:
         """Bring the schema up to date; errors as ``open``."""
-        with _reporting_outages():
+        with reporting_outages():
             database.migrate(self._engine)
 
     def close(self) -> None:
@@ -106,9 +104,9 @@ class Store:
         """
         if not batch:
             return 0
-        with _reporting_content():
+        with reporting_content():
             rows = {call.id: (call, call_row(call)) for call in reversed(batch)}
-        with _reporting_outages(), _reporting_content(), self._writing() as connection:
+        with reporting_outages(), reporting_content(), self._writing() as connection:
             new = self._insert_calls(connection, [rows[name][1] for name in sorted(rows)])
             fresh = [rows[name][0] for name in sorted(new)]
             self._insert_rest(connection, fresh)
@@ -133,9 +131,9 @@ class Store:
                 found[call.id] = call
         if not found:
             return Merged([], [])
-        with _reporting_content():
+        with reporting_content():
             rows = [call_row(found[name]) for name in sorted(found)]
-        with _reporting_outages(), _reporting_content(), self._writing() as connection:
+        with reporting_outages(), reporting_content(), self._writing() as connection:
             new = self._insert_calls(connection, rows)
             known = [name for name in found if name not in new]
             grown = [name for name, extent in self._extents(connection, known) if found[name].extent > extent]
@@ -148,12 +146,12 @@ class Store:
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these calls the ledger holds; errors as ``daily``."""
-        with _reporting_outages(), self._engine.connect() as connection:
+        with reporting_outages(), self._engine.connect() as connection:
             return self._known(connection, calls, ids)
 
     def known_buckets(self, ids: Sequence[str]) -> set[str]:
         """Which of these buckets the ledger holds; errors as ``daily``."""
-        with _reporting_outages(), self._engine.connect() as connection:
+        with reporting_outages(), self._engine.connect() as connection:
             return self._known(connection, usage_buckets, ids)
 
     def forget(self, origin: str) -> int:
@@ -162,7 +160,7 @@ class Store:
         Raises:
             LedgerUnavailable: the database is down or locked; nothing was removed.
         """
-        with _reporting_outages(), self._writing() as connection:
+        with reporting_outages(), self._writing() as connection:
             removed = 0
             for table in (calls, usage_buckets, daily_totals, daily_provenance):
                 found = connection.execute(sa.delete(table).where(table.c.origin == origin)).rowcount
@@ -182,7 +180,7 @@ class Store:
         after: tuple[float, str] | None = None
         while True:
             beyond = sa.tuple_(*order) > after if after else calls.c.received_at >= since
-            with _reporting_outages(), self._engine.connect() as connection:
+            with reporting_outages(), self._engine.connect() as connection:
                 found = connection.execute(page.where(beyond)).mappings().all()
                 tries = self._attempts_of(connection, [row["id"] for row in found])
             for row in found:
@@ -203,7 +201,7 @@ class Store:
         query = sa.select(calls.c.agent, sa.func.max(tokens)).join(attempts, attempts.c.call_id == calls.c.id)
         query = query.where(calls.c.received_at >= since, calls.c.received_at < until, calls.c.agent.is_not(None))
         query = query.where(attempts.c.provider == provider, attempts.c.outcome == "completed")
-        with _reporting_outages(), self._engine.connect() as connection:
+        with reporting_outages(), self._engine.connect() as connection:
             return {agent: int(most) for agent, most in connection.execute(query.group_by(calls.c.agent))}
 
     def active_times(self, since: float, until: float, *, model: str) -> list[float]:
@@ -221,7 +219,7 @@ class Store:
         query = sa.select(stretch).distinct().join(attempts, attempts.c.call_id == calls.c.id)
         query = query.where(calls.c.received_at >= since, calls.c.received_at < until)
         query = query.where(attempts.c.locality == "local", attempts.c.model_asked == model)
-        with _reporting_outages(), self._engine.connect() as connection:
+        with reporting_outages(), self._engine.connect() as connection:
             found = connection.execute(query).scalars().all()
         return sorted(datetime.fromisoformat(f"{one}0:00+00:00").timestamp() for one in found)
 
@@ -237,24 +235,9 @@ class Store:
             LedgerUnavailable: the database is down or locked; nothing was written.
             RecordRejected: the database refuses a bucket for its content; nothing was written.
         """
-        largest: dict[str, UsageBucket] = {}
-        for bucket in batch:
-            name = bucket.id
-            if name not in largest or bucket.extent > largest[name].extent:
-                largest[name] = bucket
-        with _reporting_outages(), _reporting_content(), self._writing() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.text("LOCK TABLE usage_buckets IN SHARE ROW EXCLUSIVE MODE"))
-            self._refuse_overlaps(connection, list(largest.values()))
-            for names in _pages(sorted(largest)):
-                for known in self._buckets_of(connection, names):
-                    if largest[known.id].extent <= known.extent:
-                        del largest[known.id]
-                    else:
-                        connection.execute(sa.delete(usage_buckets).where(usage_buckets.c.id == known.id))
-            if largest:
-                self._add_buckets.execute(connection, [bucket_row(bucket) for bucket in largest.values()])
-        return len(largest)
+        reports = latest_reports(batch)
+        with reporting_outages(), reporting_content(), self._writing() as connection:
+            return add_reports(connection, reports, self._add_buckets)
 
     def usage(self, since: float, until: float, *, origin: str | None = None) -> Iterator[UsagePart]:
         """Who served the calls received in ``since <= t < until`` (Unix seconds), their tokens and bills, by column.
@@ -264,7 +247,7 @@ class Store:
         """
         from breakeven.ledger.usage import read_usage  # noqa: PLC0415 - numpy, which nothing else here needs
 
-        with _reporting_outages(), self._engine.connect() as connection:
+        with reporting_outages(), self._engine.connect() as connection:
             yield from read_usage(connection, since, until, origin=origin)
 
     def buckets(self, since: float, until: float, *, origin: str | None = None) -> Iterator[UsageBucket]:
@@ -273,19 +256,7 @@ class Store:
         Raises:
             LedgerUnavailable: the database is down or locked.
         """
-        order = (usage_buckets.c.start_at, usage_buckets.c.id)
-        page = sa.select(usage_buckets).where(usage_buckets.c.start_at < until).order_by(*order).limit(READ_PAGE)
-        if origin is not None:
-            page = page.where(usage_buckets.c.origin == origin)
-        after: tuple[float, str] | None = None
-        while True:
-            beyond = sa.tuple_(*order) > after if after else usage_buckets.c.start_at >= since
-            with _reporting_outages(), self._engine.connect() as connection:
-                found = connection.execute(page.where(beyond)).mappings().all()
-            yield from (bucket_from_row(dict(row)) for row in found)
-            if len(found) < READ_PAGE:
-                return
-            after = (found[-1]["start_at"], found[-1]["id"])
+        return read_buckets(self._engine, since, until, origin=origin)
 
     def daily(
         self, since: date, until: date, *, origin: str | None = None, imported: bool | None = None
@@ -312,14 +283,14 @@ class Store:
         if imported is not None:
             totals = totals.where(daily_totals.c.origin.startswith(IMPORTED) == imported)
             provenance = provenance.where(daily_provenance.c.origin.startswith(IMPORTED) == imported)
-        with _reporting_outages(), self._engine.connect() as connection:
+        with reporting_outages(), self._engine.connect() as connection:
             total_rows = connection.execute(totals).mappings().all()
             provenance_rows = connection.execute(provenance).mappings().all()
-        return [_daily_total(row) for row in total_rows], _provenance_counts(provenance_rows)
+        return [daily_total_from_row(row) for row in total_rows], provenance_counts_from_rows(provenance_rows)
 
     def days(self) -> tuple[date, date] | None:
         """The first and the last day (UTC) with a call, or ``None`` in an empty ledger; errors as ``daily``."""
-        with _reporting_outages(), self._engine.connect() as connection:
+        with reporting_outages(), self._engine.connect() as connection:
             first, last = connection.execute(
                 sa.select(sa.func.min(daily_totals.c.day), sa.func.max(daily_totals.c.day))
             ).one()
@@ -335,22 +306,6 @@ class Store:
         rows = connection.execute(query).mappings()
         return {name: list(group) for name, group in groupby(rows, key=lambda row: row["call_id"])}
 
-    def _refuse_overlaps(self, connection: Connection, batch: Sequence[UsageBucket]) -> None:
-        spans = {Span.of(bucket) for bucket in batch}
-        for origin in {span.origin for span in spans}:
-            since = min(span.start for span in spans if span.origin == origin)
-            until = max(span.end for span in spans if span.origin == origin)
-            columns = (usage_buckets.c.start_at, usage_buckets.c.end_at, usage_buckets.c.model != "")
-            query = sa.select(*columns).distinct().where(usage_buckets.c.origin == origin)
-            query = query.where(usage_buckets.c.start_at < until, usage_buckets.c.end_at > since)
-            spans |= {Span(origin, start, end, bool(named)) for start, end, named in connection.execute(query)}
-        if (found := overlap(spans)) is not None:
-            raise RecordRejected(found)
-
-    def _buckets_of(self, connection: Connection, ids: Sequence[str]) -> list[UsageBucket]:
-        query = sa.select(usage_buckets).where(usage_buckets.c.id.in_(ids))
-        return [bucket_from_row(dict(row)) for row in connection.execute(query).mappings()]
-
     def _insert_calls(self, connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
         """Insert the rows whose id is unknown and return those ids."""
         if connection.dialect.name == "postgresql":
@@ -365,7 +320,7 @@ class Store:
 
     def _known(self, connection: Connection, table: sa.Table, ids: Sequence[str]) -> set[str]:
         known: set[str] = set()
-        for page in _pages(ids):
+        for page in pages(ids):
             known.update(connection.execute(sa.select(table.c.id).where(table.c.id.in_(page))).scalars())
         return known
 
@@ -382,14 +337,14 @@ class Store:
             .outerjoin(attempts, attempts.c.call_id == calls.c.id)
             .group_by(calls.c.id, calls.c.received_at)
         )
-        for page in _pages(ids):
+        for page in pages(ids):
             for name, output, tokens, at in connection.execute(query.where(calls.c.id.in_(page))):
                 yield name, (int(output), int(tokens), -microseconds(at))
 
     def _take_out(self, connection: Connection, ids: Sequence[str]) -> None:
         """Remove calls and what they added to the totals. The totals keep the times of their first and last call."""
         old: list[Call] = []
-        for page in _pages(ids):
+        for page in pages(ids):
             tries = self._attempts_of(connection, page)
             rows = connection.execute(sa.select(calls).where(calls.c.id.in_(page))).mappings()
             old += [call_from_rows(dict(row), tries.get(row["id"], ())) for row in rows]
@@ -410,55 +365,3 @@ class Store:
             connection.execute(self._upserts.totals, totals)
         if provenance := rollup.provenance_rows():
             connection.execute(self._upserts.provenance, provenance)
-
-
-def _daily_total(row: Mapping[Any, Any]) -> DailyTotal:
-    return DailyTotal(
-        **{name: row[name] for name in (*TOTAL_KEY, "first_at", "last_at")},
-        counts={name: row[name] for name in COUNTS},
-        sums={name: row[name] for name in EXACT_SUMS},
-    )
-
-
-def _provenance_counts(rows: Sequence[Mapping[Any, Any]]) -> list[ProvenanceCount]:
-    names = PROVENANCE_KEY[2:]
-    counted: Counter[tuple[str, ...]] = Counter()
-    for row in rows:
-        counted[tuple(row[name] for name in names)] += row["attempts"]
-    return [
-        ProvenanceCount(figure, subject, source, effective, snapshot, count)
-        for (figure, subject, source, effective, snapshot), count in sorted(counted.items())
-    ]
-
-
-def _pages(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[start : start + LOOKUP_PAGE] for start in range(0, len(names), LOOKUP_PAGE))
-
-
-@contextmanager
-def _reporting_outages() -> Iterator[None]:
-    """A database that does not answer is worth another try."""
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        raise LedgerUnavailable(f"the ledger's database does not answer: {_first_line(cause)}") from error
-
-
-@contextmanager
-def _reporting_content() -> Iterator[None]:
-    """Content that the database will never take is not worth another try."""
-    try:
-        yield
-    except (DataError, IntegrityError) as error:
-        raise RecordRejected(f"the database refuses a record: {_first_line(error.orig)}") from error
-    except DBAPIError as error:
-        if str(getattr(error.orig, "sqlstate", "")).startswith(PROGRAM_LIMIT):
-            raise RecordRejected(f"the database refuses a record: {_first_line(error.orig)}") from error
-        raise
-    except (StatementError, ArithmeticError, ValueError, TypeError) as error:
-        raise RecordRejected(f"a record does not fit the database: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).partition("\n")[0]
