@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import msgspec
 import pytest
+from tests.fakes import child
 from tests.fakes.web import Answer, as_json, fixed_web
 
 from breakeven.box.discovery import Found, FoundModel, Kind, discover
@@ -164,13 +165,12 @@ def test_a_real_llama_cpp_listener_is_recognised(demo_model: ModelFile) -> None:
         embeddings=False,
     )
     command = [sys.executable, "-m", "breakeven.box.engine_child"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as server:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with child.running(command, **pipes) as server:
         assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(msgspec.json.encode(config) + b"\n")
+        server.stdin.write(msgspec.json.encode(config).decode() + "\n")
         server.stdin.flush()
-        address = msgspec.json.decode(server.stdout.readline(), type=Ready).address
+        address = msgspec.json.decode(child.line_of(server, server.stdout), type=Ready).address
         port = int(address.rsplit(":", 1)[1])
         (found,) = asyncio.run(discover(dict.fromkeys(WIRE, port), timeout=5))
     assert (found.kind, found.base_url) == ("llama-server", f"{address}/v1")

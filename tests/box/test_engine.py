@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyreqwest.simple.request import pyreqwest_get, pyreqwest_post
+from tests.fakes import child
 
 from breakeven.box.cache_size import PromptDemand
 from breakeven.box.canary import Canary
@@ -361,14 +362,12 @@ async def main():
 
 asyncio.run(main())
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        child = psutil.Process(int(parent.stdout.readline()))
-        parent.kill()
+    with child.running([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        engine = psutil.Process(int(child.line_of(parent, parent.stdout)))
     deadline = time.monotonic() + 10
-    while not has_ended(child) and time.monotonic() < deadline:
+    while not has_ended(engine) and time.monotonic() < deadline:
         time.sleep(0.01)  # not our child: nobody tells us
-    assert has_ended(child)
+    assert has_ended(engine)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.fakes import child
 from tests.fakes.upstream import Upstream
 from tests.gateway.conftest import booked_calls
 
@@ -29,17 +30,10 @@ def gateway_process(home: Path, file: Path) -> Iterator[tuple[subprocess.Popen[s
     """``breakeven serve`` as a user runs it; yields the process and its port."""
     command = [sys.executable, "-m", "breakeven", "serve", "--port", "0", "--json", "--config", str(file)]
     environment = {**os.environ, "BREAKEVEN_HOME": str(home)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, f"the gateway ended with {process.wait(10)}"
-        yield process, int(json.loads(line)["url"].rsplit(":", 1)[1])
-    finally:
-        process.kill()
-        process.wait(30)
-        assert process.stdout is not None
-        process.stdout.close()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with child.running(command, env=environment, **pipes) as process:
+        ready = json.loads(child.line_of(process, process.stdout))
+        yield process, int(ready["url"].rsplit(":", 1)[1])
 
 
 class Load:

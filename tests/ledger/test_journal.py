@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes import child
 
 from breakeven.ledger.journal import Journal, Segment, frame, unframe
 
@@ -226,15 +227,11 @@ os.read(0, 1)
 
 
 def test_a_killed_process_loses_no_record_that_append_returned_for(tmp_path: Path) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path), "100"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    with child:
-        assert child.stdout is not None
+    command = [sys.executable, "-c", CHILD, str(tmp_path), "100"]
+    with child.running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         for expected in range(100):
-            assert int(child.stdout.readline()) == expected
+            assert int(child.line_of(writer, writer.stdout)) == expected
         assert Journal(tmp_path).adopt() == 0, "it is alive"
-        child.kill()
     journal = Journal(tmp_path)
     journal.adopt()
     assert drained(journal) == ([b'{"id":%d}' % number for number in range(100)], [])
