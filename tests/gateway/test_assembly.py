@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,3 +134,9 @@ def test_a_fault_of_the_gateway_itself_is_answered_and_booked(
     assert status == 500
     assert "fault" in answer["error"]["message"]
     assert gateway.calls()[0].attempts[0].error == "gateway_fault"
+
+
+def test_a_gateway_starts_without_what_only_plans_and_statements_need() -> None:
+    program = "import sys, breakeven.cli.serve, breakeven.gateway.assembly; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

@@ -8,12 +8,10 @@ answers at once can be asked for.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-
-import numpy as np
-from numpy.typing import NDArray
 
 from breakeven.economics.domain import require_not_negative, require_positive
 from breakeven.errors import ScenarioError
@@ -69,9 +67,8 @@ class StepTimes:
     @cached_property
     def _prefill_fit(self) -> tuple[float, float, float]:
         """c, p, a of S(n) = c + p·n + a·n²: a pass over the weights, arithmetic a token, attention."""
-        n = np.array([point.prompt_tokens for point in self.prefill], float)
-        columns = np.stack((n, np.ones_like(n), n * n), axis=1)
-        linear, fixed, square = _fit(columns, np.array([point.seconds for point in self.prefill]))
+        rows = [(float(point.prompt_tokens), 1.0, float(point.prompt_tokens**2)) for point in self.prefill]
+        linear, fixed, square = _fit(rows, [point.seconds for point in self.prefill])
         return fixed, linear, square
 
     @cached_property
@@ -82,7 +79,7 @@ class StepTimes:
             [*(float(point.parallel == count) for count in counts), float(point.parallel * point.context_tokens)]
             for point in self.decode
         ]
-        *bases, slope = _fit(np.array(rows), np.array([point.seconds for point in self.decode]))
+        *bases, slope = _fit(rows, [point.seconds for point in self.decode])
         return tuple(counts), tuple(bases), slope
 
     @cached_property
@@ -163,12 +160,15 @@ class StepTimes:
         return self.overhead_seconds + parallel * prefill + decode
 
 
-def _fit(columns: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float, ...]:
+def _fit(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> tuple[float, ...]:
     """Coefficients of 0 or more with the least sum of squared relative errors: the best of all sets of columns.
 
     No more columns are used than there are distinct points; of equals the earlier columns win.
     """
-    scaled, ones = columns / seconds[:, None], np.ones_like(seconds)
+    import numpy as np  # noqa: PLC0415 - a tenth of a gateway's start, which fits nothing until it forecasts
+
+    columns = np.array(rows, float)
+    scaled, ones = columns / np.array(seconds)[:, None], np.ones(len(seconds))
     distinct = len(np.unique(columns, axis=0))
     best: tuple[float, tuple[float, ...]] | None = None
     indices = range(columns.shape[1])
