@@ -44,15 +44,14 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 
 
-class RecordingPool(Pool):
-    """Books that remember what they were told from outside."""
+class Recorder:
+    """Remembers what the books of a pool are told from outside."""
 
-    def __init__(self, rules: Rules, *, file_budget: int) -> None:
-        super().__init__(rules, file_budget=file_budget)
+    def __init__(self, pool: Pool) -> None:
         self.events: list[Event] = []
         self._inside = False
         for name in ARGUMENTS:
-            setattr(self, name, self._recorded(name, getattr(self, name)))
+            setattr(pool, name, self._recorded(name, getattr(pool, name)))
 
     def _recorded(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -89,8 +88,8 @@ async def record(path: Path) -> None:
         files = KvFiles(Path(home) / "kv")
         settings = EngineSettings(context=1024, slots=1, cache_ram_mib=0, threads=1)
         engine = Engine(settings, model, Path(home), kv_files=files)
-        box = Dispatcher("the box", [EngineBackend(engine)], load_seconds=30, files=files)
-        box.pool = pool = RecordingPool(Rules(), file_budget=FILE_BUDGET)
+        box = Dispatcher("the box", [EngineBackend(engine)], load_seconds=30, files=files, file_budget=FILE_BUDGET)
+        recorder = Recorder(box.pool)
         await engine.start()
 
         async def chain(agent: str) -> None:
@@ -102,7 +101,7 @@ async def record(path: Path) -> None:
             await asyncio.sleep(11)
         await box.close()
         await engine.stop()
-    lines = [msgspec.json.encode(event).decode() for event in pool.events]
+    lines = [msgspec.json.encode(event).decode() for event in recorder.events]
     await asyncio.to_thread(path.write_text, "[\n" + ",\n".join(lines) + "\n]\n")
 
 

@@ -14,23 +14,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import count
-from math import inf, isfinite
 from typing import Any
 
 import msgspec
 
-from breakeven.box.backend import BoxBackend, SlotAccess
+from breakeven.box.backend import BoxBackend
 from breakeven.box.cache_size import PromptDemand
 from breakeven.box.engine_reply import EngineReply
 from breakeven.box.forecast import Forecast
 from breakeven.box.kv_files import KvFiles
+from breakeven.box.kv_moves import KvMoves
 from breakeven.box.pool import REMEMBERED_AGENTS, EngineFacts, Measured, Pool
-from breakeven.box.pool_state import Call, Copy, PoolState, Priority, Slot
+from breakeven.box.pool_state import Call, PoolState, Priority
 from breakeven.box.prefix import Prompt
 from breakeven.box.prefix_watch import WARNS_AFTER, AgentHealth, PrefixWatch
 from breakeven.box.scheduler import Decision, Forget, Prefetch, Refuse, Rules, Start
+from breakeven.box.stuck_slots import SHORTEST_SILENCE_SECONDS, StuckSlots
 from breakeven.box.work import Work, read_work
-from breakeven.errors import DeadlineUnreachable, EngineUnavailable, UpstreamError
+from breakeven.errors import DeadlineUnreachable, UpstreamError
 from breakeven.providers.base import Availability, Hints, ProviderRequest
 from breakeven.units import Seconds, Tokens
 
@@ -38,14 +39,6 @@ log = logging.getLogger(__name__)
 
 CHARACTERS_PER_TOKEN = 4.0
 """Of English text, until an agent's own prompts have been counted."""
-BUSY_POLL_SECONDS = 0.1
-STUCK_AFTER_TIMES = 10.0
-"""What takes so many times as long as it usually does at worst will not come any more."""
-SHORTEST_SILENCE_SECONDS = 30.0
-"""For which an engine may say nothing of a call, however fast it usually is: the machine may be busy otherwise."""
-DEFAULT_RESTORE_RATE = 1e9
-"""Bytes a second, until a file has been restored."""
-
 
 PRIORITIES = {"interactive": Priority.INTERACTIVE, "agent": Priority.AGENT, "batch": Priority.BATCH}
 
@@ -94,15 +87,14 @@ class Dispatcher:
         self.pool = Pool(rules or Rules(), file_budget=file_budget if files is not None else 0)
         self.watch = PrefixWatch()
         self._backends = {backend.name: backend for backend in backends}
+        self._kv = KvMoves(self.pool, self._backends, files, self._decide)
+        self._stuck = StuckSlots(self.pool, self._backends, self._decide, shortest_silence=shortest_silence)
         self._load_seconds = load_seconds
-        self._shortest_silence = shortest_silence
-        self._files = files
         self._clock = clock
         self._ids = count(1)
         self._turns: dict[int, asyncio.Future[Start]] = {}
         self._facts: dict[str, EngineFacts | None] = {}
         self._characters_per_token: dict[str, float] = {}
-        self._restore_rate = DEFAULT_RESTORE_RATE
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching = False
         self._look: asyncio.TimerHandle | None = None
@@ -174,9 +166,9 @@ class Dispatcher:
         while True:
             start = await self._turn(call, work)
             backend, reply = self._backends[start.engine], None
-            patience = self._patience(backend, work)
+            patience = self._stuck.patience(backend, work)
             try:
-                await self._make_ready(start)
+                await self._kv.make_ready(start)
                 pins = backend.abilities.pins and work.generates
                 body = work.body_for_slot(start.slot) if pins else request.body
                 sent = msgspec.structs.replace(request, body=body, silence_seconds=patience)
@@ -207,8 +199,7 @@ class Dispatcher:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for backend in self._backends.values():
             await backend.close()
-        if self._files is not None:
-            self._files.clear()
+        self._kv.clear()
 
     def _call(self, work: Work, hints: Hints, now: Seconds) -> Call:
         agent = hints.agent or work.owner
@@ -255,13 +246,6 @@ class Dispatcher:
         finally:
             del self._turns[call.id]
 
-    def _patience(self, backend: BoxBackend, work: Work) -> Seconds:
-        """The longest silence about a call that is not a stuck slot's."""
-        usual = self.pool.seconds_between_signs(backend.name)
-        if usual is None or not (backend.abilities.tells_progress and work.tells_progress):
-            return inf
-        return max(self._shortest_silence, STUCK_AFTER_TIMES * usual)
-
     def _end(self, call: Call, start: Start, work: Work, reply: EngineReply | None, patience: Seconds) -> None:
         now = self._clock()
         completed = reply is not None and reply.complete and reply.status == HTTPStatus.OK
@@ -271,26 +255,8 @@ class Dispatcher:
             self._note_counts(call, start, work, measured)
         elif (slots := self._backends[start.engine].slots) is not None:
             self.pool.hold(start.engine, start.slot, call.id)
-            self._spawn(self._free_when_idle(slots, start, call.id, patience))
+            self._spawn(self._stuck.free_when_idle(slots, start, call.id, patience))
         self._decide()
-
-    async def _free_when_idle(self, slots: SlotAccess, start: Start, call_id: int, patience: Seconds) -> None:
-        """Give a slot back once its engine has noticed that a caller has gone; one that never does is stuck."""
-        try:
-            try:
-                async with asyncio.timeout(patience if isfinite(patience) else None):
-                    await _until_idle(slots, start.slot)
-            except TimeoutError:
-                reason = f"slot {start.slot} of {start.engine} is at work {patience:.0f} s after its caller left"
-                reloaded = await self._backends[start.engine].reload(reason)
-                log.error("%s: %s", reason, "it is loaded anew" if reloaded else "it gets no calls until it is idle")
-                if not reloaded:
-                    await _until_idle(slots, start.slot)
-        except EngineUnavailable:
-            pass  # gone, and its slots with it
-        finally:
-            self.pool.slot_free(start.engine, start.slot, call_id)
-            self._decide()
 
     def _note_counts(self, call: Call, start: Start, work: Work, measured: Measured) -> None:
         if measured.computed is None or measured.cached is None:
@@ -349,61 +315,10 @@ class Dispatcher:
             case Prefetch():
                 holder = -next(self._ids)
                 self.pool.hold(decision.engine, decision.slot, holder)
-                self._spawn(self._prefetch(decision, holder))
+                self._spawn(self._kv.prefetch(decision, holder))
             case Forget(copy=copy):
-                self._delete(copy)
+                self._kv.delete(copy)
         return False
-
-    async def _prefetch(self, order: Prefetch, holder: int) -> None:
-        try:
-            if order.save is not None:
-                await self._save(order.save)
-            if not await self._restore(order.engine, order.slot, order.copy):
-                self.pool.emptied(order.engine, order.slot, holder)
-        finally:
-            self.pool.slot_free(order.engine, order.slot, holder)
-            self._decide()
-
-    async def _make_ready(self, start: Start) -> None:
-        if start.save is not None:
-            await self._save(start.save)
-        if start.restore is not None:
-            await self._restore(start.engine, start.slot, start.restore)
-
-    async def _save(self, slot: Slot) -> None:
-        access = self._backends[slot.engine].slots
-        if access is None or self._files is None or slot.agent is None:
-            return
-        name = self._files.new_name()
-        try:
-            moved = await access.save(slot.number, name)
-        except EngineUnavailable as error:
-            log.warning("the prompt of %s could not be saved, it will be computed again: %s", slot.agent, error)
-            self._files.delete(name)
-            return
-        seconds = moved.size / self._restore_rate
-        self._delete(self.pool.saved(Copy(slot.engine, slot.holds, slot.agent, name, moved.size, seconds)))
-        self._decide()
-
-    async def _restore(self, engine: str, slot: int, copy: Copy) -> bool:
-        """Put a file's prompt into a slot; says whether it is there."""
-        access = self._backends[engine].slots
-        if access is None or copy.file is None:
-            return False
-        try:
-            moved = await access.restore(slot, copy.file)
-        except EngineUnavailable as error:
-            log.warning("the prompt of %s could not be restored, it is computed again: %s", copy.agent, error)
-            self.pool.lost(copy)
-            self._delete(copy)
-            return False
-        if moved.seconds:
-            self._restore_rate = moved.size / moved.seconds
-        return True
-
-    def _delete(self, copy: Copy | None) -> None:
-        if copy is not None and copy.file is not None and self._files is not None:
-            self._files.delete(copy.file)
 
     def _begin_watching(self) -> None:
         if not self._watching:
@@ -460,10 +375,3 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s: %r", self.name, error, exc_info=error)
-
-
-async def _until_idle(slots: SlotAccess, slot: int) -> None:
-    while True:
-        await asyncio.sleep(BUSY_POLL_SECONDS)
-        if slot not in await slots.busy():
-            return
