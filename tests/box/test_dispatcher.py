@@ -17,11 +17,12 @@ import psutil
 import pytest
 
 from breakeven.box.dispatcher import Dispatcher
-from breakeven.box.engine import Engine, Supervision
+from breakeven.box.engine import Engine
 from breakeven.box.engine_provider import EngineBackend
 from breakeven.box.kv_files import KvFiles
 from breakeven.box.models import ModelFile
 from breakeven.box.pool import Measured
+from breakeven.box.supervision import Supervision
 from breakeven.config import EngineSettings
 from breakeven.errors import DeadlineUnreachable, EngineUnavailable, StreamCut
 from breakeven.providers.base import Hints, ProviderRequest

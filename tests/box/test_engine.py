@@ -22,11 +22,12 @@ from tests.fakes import child
 
 from breakeven.box.cache_size import PromptDemand
 from breakeven.box.canary import Canary
-from breakeven.box.engine import Engine, Supervision
+from breakeven.box.engine import Engine
 from breakeven.box.engine_log import EngineLog
 from breakeven.box.kv_files import KvFiles
 from breakeven.box.llama_slots import LlamaSlots
 from breakeven.box.models import ModelFile
+from breakeven.box.supervision import Supervision
 from breakeven.config import EngineSettings
 from breakeven.errors import EngineUnavailable
 

@@ -13,25 +13,22 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from http import HTTPStatus
 from math import inf
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import msgspec
-from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError
 
-from breakeven.box import canary as canaries
 from breakeven.box.cache_size import CacheSize, PromptDemand
 from breakeven.box.canary import Canary
-from breakeven.box.engine_child import GPU_BATCH, ChildConfig, Failed, Ready, Report
+from breakeven.box.engine_child import GPU_BATCH, ChildConfig, Ready
 from breakeven.box.engine_fit import cache_size, kv_bytes_per_token, why_no_room
 from breakeven.box.engine_log import EngineLog
+from breakeven.box.engine_probe import EngineProbe
+from breakeven.box.engine_process import EngineProcess
 from breakeven.box.kv_files import KvFiles
-from breakeven.box.memory_cap import out_of_memory_kills
 from breakeven.box.models import ModelFile
+from breakeven.box.supervision import Supervision
 from breakeven.config import EngineSettings
 from breakeven.errors import EngineUnavailable, ModelFileError
 
@@ -60,35 +57,6 @@ class EngineState:
     since: float
     reason: str = ""
     last_exit: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Supervision:
-    """How closely the child is watched, in seconds.
-
-    Attributes:
-        check_every: pause between health checks.
-        check_timeout: how long one may take.
-        checks_missed: consecutive failures after which the child counts as hung and is killed.
-        backoff_first / backoff_most: pause before the first restart, doubled for each one after up to the most.
-        stable_after: uptime after which the next restart starts from ``backoff_first`` again.
-        canary_timeout: how long the canary's answer may take.
-        stop_grace: from SIGTERM to SIGKILL.
-    """
-
-    check_every: float = 5.0
-    check_timeout: float = 5.0
-    checks_missed: int = 3
-    canary_timeout: float = 60.0
-    backoff_first: float = 0.25
-    backoff_most: float = 60.0
-    stable_after: float = 120.0
-    stop_grace: float = 5.0
-
-    def backoff(self, failures: int, jitter: float) -> float:
-        """Pause before restart number ``failures``, spread by up to a half by ``jitter`` in [0, 1)."""
-        doubled: float = self.backoff_first * 2.0 ** min(failures - 1, 30)
-        return min(self.backoff_most, doubled) * (0.5 + jitter / 2)
 
 
 def default_threads() -> int:
@@ -146,22 +114,18 @@ class Engine:
         self._demand = demand
         self._supervision = supervision or Supervision()
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
-        self._address: str | None = None
-        self._child: asyncio.subprocess.Process | None = None
-        self._log_reader: asyncio.Task[None] | None = None
+        self._process = EngineProcess(self._supervision, self.log)
+        self._probe = EngineProbe(self._supervision, self.key)
         self._supervisor: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._phase_ends = asyncio.Event()
-        self._client: Client | None = None
-        self._last_exit: str | None = None
         self._condemned = ""
-        self._kills_before = 0
         self.state = EngineState("stopped", clock())
 
     @property
     def pid(self) -> int | None:
         """Process id of the child, while there is one."""
-        return self._child.pid if self._child is not None and self._child.returncode is None else None
+        return self._process.pid
 
     @property
     def base_url(self) -> str:
@@ -170,9 +134,9 @@ class Engine:
         Raises:
             EngineUnavailable: it is not ready; the message says why.
         """
-        if self._address is None or self.state.phase != "ready":
+        if self._probe.address is None or self.state.phase != "ready":
             raise self.unavailable()
-        return f"{self._address}/v1"
+        return f"{self._probe.address}/v1"
 
     async def start(self, *, keep_trying: bool = False) -> None:
         """Load the model and return when the engine answers.
@@ -183,8 +147,7 @@ class Engine:
         Raises:
             EngineUnavailable: it could not be loaded within ``engine.start_seconds``, with the cause.
         """
-        timeout = timedelta(seconds=self._supervision.check_timeout)
-        self._client = ClientBuilder().no_proxy().http1_only().pool_max_idle_per_host(0).timeout(timeout).build()
+        self._probe.open()
         if self.kv_files is not None:
             self.kv_files.prepare()
         self._enter("loading")
@@ -193,7 +156,7 @@ class Engine:
         except EngineUnavailable as error:
             self._enter("failed", error.message)
             if not keep_trying:
-                await self._close_client()
+                await self._probe.close()
                 raise
             self._supervisor = asyncio.create_task(self._supervise(str(error)), name="engine supervisor")
             return
@@ -236,7 +199,7 @@ class Engine:
                 await self._supervisor
             self._supervisor = None
         await self._end_child()
-        await self._close_client()
+        await self._probe.close()
         if self.state.phase != "stopped":
             self._enter("stopped")
 
@@ -270,8 +233,7 @@ class Engine:
 
     async def _until_it_ends(self) -> str:
         """Watch the child until it is gone, killing it when it hangs; say why it is gone."""
-        assert self._child is not None  # noqa: S101  launched by the caller
-        ended = asyncio.create_task(self._child.wait())
+        ended = asyncio.create_task(self._process.wait())
         missed, asked = 0, self._clock()
         canary_every = self._settings.canary_seconds or inf
         try:
@@ -289,63 +251,37 @@ class Engine:
         finally:
             ended.cancel()
         await self._end_child()
-        return self._condemned or f"the engine {self._last_exit}"
+        return self._condemned or f"the engine {self._process.last_exit}"
 
     async def answers(self) -> bool:
         """Whether it answers a health check in the time allowed."""
-        try:
-            status, _ = await self._get("/health")
-        except RequestError:
-            return False
-        return status == HTTPStatus.OK
+        return await self._probe.answers()
 
     async def _canary_fault(self, *, just_loaded: bool = False) -> str | None:
         """Why its answer to the canary prompt calls for a new load; asked twice, since a call that begins meanwhile
         may change the answer, and not at all while calls are served."""
         canary, fault = self.canary, None
         for _ in range(2):
-            if not just_loaded and await self._serves_calls():
+            if not just_loaded and await self._probe.serves_calls():
                 return None
-            canary, fault = self.canary.judge(await self._canary_answer(), just_loaded=just_loaded)
+            answer = await self._probe.canary_answer(embeds=self._settings.embeddings)
+            canary, fault = self.canary.judge(answer, just_loaded=just_loaded)
             if fault is None:
                 break
         self.canary = canary
         return fault
 
-    async def _canary_answer(self) -> canaries.Answer | None:
-        assert self._client is not None  # noqa: S101  built by start()
-        limit = timedelta(seconds=self._supervision.canary_timeout)
-        embeds = self._settings.embeddings
-        path, question = ("/v1/embeddings", canaries.TEXT) if embeds else ("/completion", canaries.REQUEST)
-        request = self._client.post(f"{self._address}{path}").bearer_auth(self.key).timeout(limit)
-        try:
-            response = await request.body_json(dict(question)).build().send()
-            answer = await response.json()
-        except RequestError:
-            return None
-        if response.status != HTTPStatus.OK:
-            return None
-        return canaries.vector(answer["data"][0]["embedding"]) if embeds else answer["content"]
-
-    async def _serves_calls(self) -> bool:
-        try:
-            _, slots = await self._get("/slots")
-        except RequestError:  # it answers between two batches
-            return True
-        return any(slot["is_processing"] for slot in slots)
-
     async def _launch(self) -> None:
         self._condemned = ""
         try:
-            self._address = await self._load()
-            _, properties = await self._get("/props")
-            self.context = properties["default_generation_settings"]["n_ctx"]
+            self._probe.address = await self._load()
+            self.context = await self._probe.context()
             if self._settings.canary_seconds is not None:
                 fault = await self._canary_fault(just_loaded=True)
                 if fault is not None:
                     raise EngineUnavailable(fault, remedy=f"Its log is {self.log.path}.")
         except BaseException as error:
-            self._address = None
+            self._probe.address = None
             await self._end_child(signal.SIGKILL)
             if isinstance(error, ModelFileError):
                 raise EngineUnavailable(error.message, remedy=error.remedy) from error
@@ -358,31 +294,17 @@ class Engine:
         """Spawn a child and return the address it reports."""
         name, wait = self.model.name, self._settings.start_seconds
         config = await asyncio.to_thread(self._child_config)
-        self.log.tail.clear()
-        self._kills_before = out_of_memory_kills() or 0
-        child = self._child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "breakeven.box.engine_child"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in a terminal is the parent's to handle
-        )
-        assert child.stdin is not None  # noqa: S101  asked for above
-        assert child.stdout is not None  # noqa: S101
-        self._log_reader = asyncio.create_task(self._keep_log(child))
-        child.stdin.write(msgspec.json.encode(config) + b"\n")
+        await self._process.spawn(config)
         try:
-            async with asyncio.timeout(wait):
-                line = await child.stdout.readline()
+            report = await self._process.report(wait)
         except TimeoutError:
             raise EngineUnavailable(
                 f"model {name!r} did not load within engine.start_seconds = {wait:g}",
                 remedy="Raise it, or choose a smaller model.",
             ) from None
-        if not line:
+        if report is None:
             await self._end_child()
-            raise self._load_failed(f"the engine {self._last_exit}")
-        report: Report = msgspec.json.decode(line, type=Ready | Failed)
+            raise self._load_failed(f"the engine {self._process.last_exit}")
         if isinstance(report, Ready):
             return report.address
         if report.missing_library:
@@ -421,51 +343,14 @@ class Engine:
             key=self.key,
         )
 
-    async def _keep_log(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stderr is not None  # noqa: S101  asked for at the start
-        while words := await child.stderr.read(1 << 16):
-            self.log.write(words)
-
-    async def _get(self, path: str) -> tuple[int, Any]:
-        assert self._client is not None  # noqa: S101  built by start()
-        response = await self._client.get(f"{self._address}{path}").bearer_auth(self.key).build().send()
-        return response.status, await response.json()
-
     async def _end_child(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Make sure the child is gone, its exit noted and its last words in the log."""
-        child = self._child
-        if child is None:
-            return
+        """Make sure the child is gone and gets no more calls."""
         self._ready.clear()
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.send_signal(how)
-            try:
-                async with asyncio.timeout(self._supervision.stop_grace):
-                    await child.wait()
-            except TimeoutError:
-                child.kill()
-                await self._within_grace(child.wait(), "it cannot be killed")
-        if self._log_reader is not None:
-            await self._within_grace(self._log_reader, "something else holds its log open")
-        short = (out_of_memory_kills() or 0) > self._kills_before
-        self._last_exit = _exit_in_words(child.returncode, short_of_memory=short)
-        self._child = self._log_reader = self._address = None
-
-    async def _within_grace(self, ending: Awaitable[object], otherwise: str) -> None:
-        try:
-            async with asyncio.timeout(self._supervision.stop_grace):
-                await ending
-        except TimeoutError:
-            log.error("the engine's process is given up: %s", otherwise)
-
-    async def _close_client(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self._process.end(how)
+        self._probe.address = None
 
     def _enter(self, phase: Phase, reason: str = "") -> None:
-        self.state = EngineState(phase, self._clock(), reason, self._last_exit)
+        self.state = EngineState(phase, self._clock(), reason, self._process.last_exit)
         self._phase_ends.set()
         self._phase_ends = asyncio.Event()
         if phase == "ready":
@@ -481,11 +366,3 @@ class Engine:
             f"the local engine is {'down' if self.state.phase == 'failed' else self.state.phase}{reason}",
             remedy="Try again in a few seconds." if again else f"Its log is {self.log.path}.",
         )
-
-
-def _exit_in_words(returncode: int | None, *, short_of_memory: bool) -> str:
-    if returncode == -signal.SIGKILL and short_of_memory:
-        return "was killed for want of memory: lower engine.cache_ram_mib, engine.context or engine.slots"
-    if returncode is not None and returncode < 0:
-        return f"was killed by {signal.Signals(-returncode).name}"
-    return f"ended with exit code {returncode}"
