@@ -407,7 +407,9 @@ def test_the_openai_sdk_on_the_engine(on_the_engine: RunningGateway) -> None:
         response = client.responses.create(model="local", input="Sum up the year.", max_output_tokens=8)
         with client.responses.stream(model="local", input="Sum up the year.", max_output_tokens=8) as stream:
             streamed = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
-        parsed = client.chat.completions.parse(model="local", messages=QUESTION, response_format=Ticket, max_tokens=100)
+        parsed = client.chat.completions.parse(
+            model="local", messages=QUESTION, response_format=Ticket, max_tokens=1000, temperature=0
+        )
     assert whole.choices[0].message.content
     assert response.output_text
     assert streamed
