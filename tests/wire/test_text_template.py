@@ -78,6 +78,14 @@ def test_a_server_that_changes_more_than_the_text_is_given_up() -> None:
     assert template.read(dense(chunk({"content": "more"}))) is None
 
 
+def test_a_stream_is_passed_on_though_a_part_that_nobody_reads_is_not_utf_8() -> None:
+    reader = ChatReader(pass_usage=False, fold=False)
+    said = encode_event(b'{"unread":"\xff","choices":[{"index":0,"delta":{"content":"some"},"finish_reason":null}]}')
+    assert [reader.take(said), reader.take(said)] == [said, said]
+    assert reader.error is None
+    assert reader.text_characters == 2 * len("some")
+
+
 @given(st.lists(st.text(), max_size=12), st.booleans())
 def test_a_stream_folds_to_the_same_answer_chunk_by_chunk_alike_or_not(texts: list[str], role_first: bool) -> None:
     opening = [chunk({"role": "assistant", "content": ""})] if role_first else []

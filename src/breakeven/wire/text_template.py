@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from breakeven.wire.body import Json
+from breakeven.wire.body import MISSHAPEN, Json
 
 LESSONS = 8
 """Chunks in a row that are learnt from in vain before nobody tries again: such a server changes more than the text."""
@@ -54,7 +54,10 @@ class TextTemplate:
         if not self._lessons:
             return
         self._lessons -= 1
-        chunk = _decode(data)
+        try:
+            chunk = _decode(data)
+        except MISSHAPEN:  # in a part that nobody needed to read: no reason to fail, but nothing to learn from
+            return
         index = _only_text(chunk)
         if index is None:
             return
