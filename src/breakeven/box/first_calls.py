@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from breakeven.box.books import reading
 from breakeven.box.day_rhythm import DAY, WEEK, first_calls, next_first_call
 from breakeven.config import LedgerSettings
 from breakeven.errors import LedgerError
-from breakeven.ledger.store import Store
 from breakeven.units import Seconds
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 LEAD: Seconds = 300.0
 """Before the call, for models that take minutes to load."""
 READ_EVERY: Seconds = 6 * 3600.0
-READ_AT_ONCE: Seconds = 2.0
 
 
 class FirstCalls:
@@ -56,12 +55,10 @@ class FirstCalls:
         return expected is not None and expected - wall <= LEAD
 
     def _read(self, model: str, now: float) -> list[Seconds]:
-        store = Store.connect(self._settings, self._home, busy_seconds=READ_AT_ONCE)
         try:
-            active = store.active_times(now - (2 * WEEK + 1) * DAY, now, model=model)
+            with reading(self._settings, self._home) as store:
+                active = store.active_times(now - (2 * WEEK + 1) * DAY, now, model=model)
         except LedgerError as error:
             log.warning("when %s will be called first is not known: %s", model, error)
             return []
-        finally:
-            store.close()
         return first_calls([at + self._utc_offset(at) for at in active], self._silence)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from breakeven.box.books import reading
 from breakeven.box.drift import Timing
 from breakeven.config import LedgerSettings
-from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import LedgerError
 from breakeven.ledger.records import Attempt, Call
-from breakeven.ledger.store import Store
 from breakeven.units import Seconds
 
 log = logging.getLogger(__name__)
@@ -18,7 +17,6 @@ log = logging.getLogger(__name__)
 HOUR: Seconds = 3600.0
 HOURS = 24
 ENOUGH_CALLS = 1000
-READ_AT_ONCE: Seconds = 2.0
 MOST_AT_ONCE = 4
 """Calls counted as running beside one another where nobody says how many can: what waits counts as running too."""
 
@@ -32,7 +30,7 @@ def timing_of(call: Call, attempt: Attempt, *, at_once: int = MOST_AT_ONCE) -> T
     tokens = attempt.tokens
     if tokens is None or attempt.locality != "local" or attempt.outcome != "completed":
         return None
-    durations, prompt = attempt.durations, prompt_tokens(tokens)
+    durations, prompt = attempt.durations, tokens.input
     beside = 1.0
     if durations.total and attempt.box_seconds:
         beside = durations.total / attempt.box_seconds
@@ -60,21 +58,14 @@ def _decode_by_clock(attempt: Attempt) -> Seconds | None:
 def latest_calls(settings: LedgerSettings, home: Path, now: float) -> list[Call]:
     """Calls of the last day, hour by hour back until there are enough to tell what is usual; none of books that do not
     answer."""
-    store = Store.connect(settings, home, busy_seconds=READ_AT_ONCE)
     found: list[Call] = []
     try:
-        for hour in range(HOURS):
-            until = now - hour * HOUR
-            found[:0] = store.calls(until - HOUR, until, origin="gateway")
-            if len(found) >= ENOUGH_CALLS:
-                break
+        with reading(settings, home) as store:
+            for hour in range(HOURS):
+                until = now - hour * HOUR
+                found[:0] = store.calls(until - HOUR, until, origin="gateway")
+                if len(found) >= ENOUGH_CALLS:
+                    break
     except LedgerError as error:
         log.warning("how long calls usually take must be learned anew: %s", error)
-    finally:
-        store.close()
     return found
-
-
-def prompt_tokens(tokens: TokenCounts) -> int:
-    """All of a prompt, cached or not."""
-    return tokens.uncached_input + tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from breakeven.box.books import reading
 from breakeven.box.checkup.facts import AgentFacts, LedgerFacts
 from breakeven.box.rhythm import Rhythm
-from breakeven.box.timings import prompt_tokens, timing_of
+from breakeven.box.timings import timing_of
 from breakeven.config import LedgerSettings
 from breakeven.economics.tokens import TokenCounts
 from breakeven.errors import BreakevenError
@@ -16,14 +17,12 @@ from breakeven.ledger.database import FILE_NAME
 from breakeven.ledger.integrity import problems
 from breakeven.ledger.ledger import JOURNAL_FOLDER
 from breakeven.ledger.records import Attempt, Call
-from breakeven.ledger.store import Store
 from breakeven.units import Seconds
 
 DAY: Seconds = 86_400.0
 FUTURE: Seconds = 10 * 365 * DAY
 QUIET: Seconds = 45.0
 """An agent that was silent for so long has woken anew; the calls of one wake follow each other more closely."""
-READ_AT_ONCE = 2.0
 
 
 def read_ledger(settings: LedgerSettings, home: Path, now: float) -> LedgerFacts:
@@ -34,11 +33,8 @@ def read_ledger(settings: LedgerSettings, home: Path, now: float) -> LedgerFacts
     pending = sum(path.stat().st_size for path in journal.iterdir() if path.is_file()) if journal.is_dir() else 0
     try:
         wrong = problems(settings, home)
-        store = Store.connect(settings, home, busy_seconds=READ_AT_ONCE)
-        try:
+        with reading(settings, home) as store:
             calls = list(store.calls(now - DAY, now + FUTURE, origin="gateway"))
-        finally:
-            store.close()
     except BreakevenError as error:
         return LedgerFacts(error=error.message, pending_bytes=pending)
     return of_calls(calls, problems=wrong, pending_bytes=pending)
@@ -48,7 +44,7 @@ def of_calls(calls: Iterable[Call], *, problems: tuple[str, ...] = (), pending_b
     """What a day of calls says."""
     served = [(call, attempt, attempt.tokens) for call in calls for attempt in call.attempts if _counts(attempt)]
     known = [(call, attempt, tokens) for call, attempt, tokens in served if tokens is not None]
-    prompts = [prompt_tokens(tokens) for _, _, tokens in known]
+    prompts = [tokens.input for _, _, tokens in known]
     by_agent: dict[str, list[tuple[float, TokenCounts]]] = defaultdict(list)
     for call, _, tokens in known:
         if call.agent is not None:
@@ -81,6 +77,6 @@ def _agent(name: str, seen: list[tuple[float, TokenCounts]]) -> AgentFacts:
         name=name,
         calls=len(seen),
         period=rhythm.period,
-        prompt_tokens=sum(prompt_tokens(tokens) for _, tokens in seen),
+        prompt_tokens=sum(tokens.input for _, tokens in seen),
         cached_tokens=sum(tokens.cache_read for _, tokens in seen),
     )
