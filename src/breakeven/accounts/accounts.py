@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 LINES_KEPT = 1024
+"""Spenders and days of which the budgets that cover them are remembered."""
 BUSY_SECONDS = 1.0
 
 
@@ -126,11 +127,11 @@ class Accounts:
         """Who calls with this secret; errors as ``KeyRing.identify``."""
         return self._ring.identify(secret, self._clock)
 
-    def covers(self, spender: Spender, at: float | None = None) -> bool:
+    def covers(self, spender: Spender) -> bool:
         """Whether any budget covers an attempt, so that it must be reserved."""
-        return bool(self._lines_for(spender, at))
+        return bool(self._lines_for(spender))
 
-    def _lines_for(self, spender: Spender, at: float | None) -> tuple[Line, ...]:
+    def _lines_for(self, spender: Spender, at: float | None = None) -> tuple[Line, ...]:
         """As ``lines_for``; they are the same all day."""
         moment = self._clock() if at is None else at
         day = int(moment // SECONDS_PER_DAY)

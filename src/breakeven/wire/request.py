@@ -72,13 +72,10 @@ class ModelRequest:
         """Needs that fields other than the messages tell of."""
         raise NotImplementedError
 
-    def _media(self) -> list[Part]:
-        return [part for part in self.parts() if part.kind != "text"]
-
     @cached_property
     def media(self) -> list[Part]:
         """The messages' pieces that are no text."""
-        return self._media()
+        return [part for part in self.parts() if part.kind != "text"]
 
     @cached_property
     def needs(self) -> frozenset[Need]:
