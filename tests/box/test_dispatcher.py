@@ -331,6 +331,8 @@ def test_a_call_for_an_engine_that_stays_away_is_told_why(demo_model: ModelFile,
         dispatcher = Dispatcher("the box", [EngineBackend(engine)], load_seconds=30)
         with pytest.raises(EngineUnavailable, match="stopped"):
             await ask(dispatcher, request("a"))
+        assert dispatcher.availability() == "gone"
+        assert "stopped" in dispatcher.trouble()
         await dispatcher.close()
 
     run(act)

@@ -106,6 +106,10 @@ class Dispatcher:
             return "ready"
         return "gone" if all(backend.gone() for backend in self._backends.values()) else "loading"
 
+    def trouble(self) -> str:
+        """Why calls are not taken while it is gone: what each engine says."""
+        return "; ".join(backend.trouble().message for backend in self._backends.values())
+
     def foresee(self, hints: Hints, prompt_tokens: Tokens, output_tokens: Tokens) -> Seconds | None:
         """Seconds to the whole answer of a call whose prompt is not known but probably begins as its agent's did."""
         now = self._clock()

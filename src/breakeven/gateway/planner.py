@@ -19,7 +19,7 @@ from breakeven.gateway.metering import Metering
 from breakeven.privacy.clearance import Label
 from breakeven.providers.base import Hints, Priority
 from breakeven.routing.facts import CallFacts, TargetState
-from breakeven.routing.forecast import WaitForecast
+from breakeven.routing.forecast import Foreseeing, WaitForecast
 from breakeven.routing.plan import Plan, has_room, plan
 from breakeven.routing.policy import Terms, terms
 from breakeven.routing.runtime import Runtime
@@ -136,13 +136,15 @@ class Planner:
             left = None  # whether it is enough, the reservation finds out
         if not timed and not priced and left is None and self._rests(route):
             return self._at_rest[route.name]
+        gone = provider.availability() == "gone"
         return replace(
             self._at_rest[route.name],
             breaker=self._runtime.breakers.state((provider.name, route.model)),
             wait_seconds=self._wait(route, facts) if timed else None,
             expected_usd=self._expected_usd(route, facts) if priced else None,
             budget_left_usd=left,
-            ready=provider.availability() != "gone",
+            ready=not gone,
+            note=provider.dispatcher.trouble() if gone and isinstance(provider, Foreseeing) else "",
         )
 
     def _budget_left(self, route: Route, labels: Labels, task: str | None) -> Decimal | None:
@@ -183,7 +185,6 @@ def _at_rest(route: Route) -> TargetState:
         context=route.context,
         max_output_tokens=route.max_output_tokens,
         capabilities=route.capabilities,
-        note="its engine is down",
         retains=route.retains,
         trains=route.trains,
     )
